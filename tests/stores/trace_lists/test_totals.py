@@ -21,13 +21,14 @@ from stores.query.sort import SortBy
 from stores.rollups import trace_reads, trace_totals
 from stores.rollups.settling import Settling
 from stores.rollups.trace_totals import TotalsWriter
-from stores.trace_lists import AnyCall, TraceListsStore
+from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall, TotalsQuery, TraceListsStore
 from stores.traces import TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.commands import Commands
+from tests.faults.mortal import mortal
 from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
 from tests.stores.rollups.test_random_lives import Lives, marked, workers
-from tests.stores.rollups.test_settling import killed_worker, settle, stopped_before_storing
+from tests.stores.rollups.test_settling import settle, stopped_before_storing
 from tests.stores.trace_lists.test_lists import FIELDS, all_pages, expected_traces, in_order
 from tests.waiting import until_found
 
@@ -318,10 +319,14 @@ async def test_killed_workers_leave_exact_lists(
     mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
 ) -> None:
     rng = Random(1)
+
+    async def is_settled() -> bool:
+        return not await database.hour_marks.count_documents({"live_until": {"$exists": True}})
+
     for number in range(2):
         await calls.write([part for each in range(100) for part in call(each, each // 3, each % 9, number + each)])
-        async with killed_worker(mongodb_uri, database):
-            await asyncio.sleep(0.15 + rng.random() / 2)
+        with mortal(mongodb_uri, database, "work", changes=rng.randrange(20)) as process:
+            await process.end_at(is_settled)
         await assert_exact(database, rng, 2)
     await settle(settling)
     await assert_stored(database)
@@ -411,16 +416,16 @@ async def test_limits_leave_lists_exact(
     assert (await plan(lists, None, BY_COST)).reads_totals
 
 
-def totals_query(operator: str, field: str, value: float) -> Query:
-    return Query({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
+def totals_query(operator: str, field: str, value: float) -> TotalsQuery:
+    return TotalsQuery({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
 
 
-CONDITIONS: list[tuple[Query, Callable[[Row], bool]]] = [
+CONDITIONS: list[tuple[TotalsQuery, Callable[[Row], bool]]] = [
     (totals_query("$gt", "total_cost", 0.02), lambda trace: (trace["total_cost"] or 0) > 0.02),
     (totals_query("$gte", "num_errors", 1), lambda trace: trace["num_errors"] >= 1),
     (totals_query("$eq", "num_calls", 2), lambda trace: trace["num_calls"] == 2),
     (
-        Query({"$expr": {"$not": [{"$gt": [{"$getField": "total_cost"}, {"$literal": 0.02}]}]}}),
+        TotalsQuery({"$expr": {"$not": [{"$gt": [{"$getField": "total_cost"}, {"$literal": 0.02}]}]}}),
         lambda trace: (trace["total_cost"] or 0) <= 0.02,
     ),
 ]
@@ -454,6 +459,21 @@ async def test_condition_on_totals(
     found_plan = await plan(lists, None, BY_COST, None, None, CONDITIONS[0][0])
     assert found_plan.reads_totals is is_settled
     assert not is_settled or found_plan.indexes == {"total_cost"}
+
+
+@pytest.mark.parametrize(
+    ("totals", "needs_scan"),
+    [
+        (totals_query("$gt", "total_cost", 1), False),
+        (totals_query("$gte", "num_errors", 1), False),
+        (totals_query("$gt", "started_at", 1), True),
+        (totals_query("$eq", "status", 1), True),
+        (totals_query("$gt", "num_calls", 1), True),
+    ],
+)
+def test_condition_on_totals_without_an_index_of_these_needs_a_scan(totals: TotalsQuery, *, needs_scan: bool) -> None:
+    assert INDEXED_TRACE_FIELDS.needs_scan(PROJECT, None, None, None, totals) is needs_scan
+    assert not INDEXED_TRACE_FIELDS.needs_scan(PROJECT, Query(totals_query("$gt", "started_at", 1).tree))
 
 
 async def test_bad_condition_on_totals_is_refused(lists: TraceListsStore) -> None:
