@@ -476,6 +476,30 @@ def test_condition_on_totals_without_an_index_of_these_needs_a_scan(totals: Tota
     assert not INDEXED_TRACE_FIELDS.needs_scan(PROJECT, Query(totals_query("$gt", "started_at", 1).tree))
 
 
+async def test_condition_on_totals_is_found_by_its_index_in_any_order(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(300) for part in call(each, each, each % 3, 1 + each)])
+    await settle(settling)
+    expensive = totals_query("$gte", "total_cost", 0.295)
+    among = {"$in": [{"$getField": "total_tokens"}, [{"$literal": 7}, {"$literal": 9}]]}
+
+    for totals, number in (
+        (expensive, 6),
+        (TotalsQuery({"$expr": {"$and": [expensive.tree["$expr"]]}}), 6),
+        (TotalsQuery({"$expr": among}), 2),
+    ):
+        for field in ("started_at", "name"):
+            found = await plan(lists, None, [SortBy(field)], None, None, totals)
+            assert (found.reads_totals, found.documents_examined) == (True, number)
+        commands.sent.clear()
+        assert await lists.count(PROJECT, None, None, None, totals) == number
+        assert {commands.last("aggregate")["hint"]} == found.indexes
+    is_cheap = TotalsQuery({"$expr": {"$not": [expensive.tree["$expr"]]}})
+    assert (await plan(lists, None, [SortBy("name")], None, None, is_cheap)).documents_examined == 300
+
+
 async def test_bad_condition_on_totals_is_refused(lists: TraceListsStore) -> None:
     with pytest.raises(BadInputError, match="did you mean total_cost") as refused:
         await lists.page(PROJECT, PageRequest(1), None, None, None, None, totals_query("$gt", "total_costs", 1))
