@@ -16,6 +16,7 @@ from collections import abc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from stores import paging
@@ -157,19 +158,18 @@ async def sums_of_traces(
     session: Session,
     trace_ids: abc.Collection[str] | None = None,
     keeps: Callable[[Row], bool] = lambda _: True,
+    stored: StoredTotals | None = None,
 ) -> AsyncIterator[Row]:
     """Yield each trace of a project, or each of some traces, with the wanted fields of `TRACE_FIELDS`.
 
     Rows have the `trace_id`, and the `id` and the start of the head. They come from stored totals as far as these are
-    right.
+    right; `stored` are those of the wanted fields if they are known.
 
     Raises:
         BadInputError: as `sums_of_calls`.
     """
-    stored = None
-    if trace_ids is None or len(trace_ids) > FEW:
-        stored = await StoredTotals.find(database, project_id, session, wanted)
-    if stored:
+    reads_totals = trace_ids is None or len(trace_ids) > FEW
+    if reads_totals and (stored := stored or await StoredTotals.find(database, project_id, session, wanted)):
         named = trace_ids if trace_ids is not None and len(trace_ids) <= _MAX_NAMED else None
         async for row in stored.rows(wanted, named):
             if keeps(row):
@@ -390,8 +390,8 @@ class _Traces:
         """Yield the rows of a page, and perhaps others, in no order."""
         keys = self._keys(order)
         stored = await self._stored(keys)
-        if stored is None:
-            async for row in self._matching(keys):
+        if stored is None or stored.prices:
+            async for row in self._matching(keys, stored):
                 yield row
             return
         position = paging.decode_cursor(request, self._scope(order), len(keys))
@@ -421,12 +421,10 @@ class _Traces:
         return {*wanted, *of_filter, *of_totals}
 
     async def _stored(self, wanted: abc.Collection[str]) -> StoredTotals | None:
-        """Return the totals of the list; None if only calls tell which traces it has, or how much they cost."""
+        """Return the totals with the needed fields; None if only calls tell which traces the list has."""
         if self._needs_calls:
             return None
-        needed = self._needed(wanted)
-        stored = await StoredTotals.find(self._database, self._project_id, self._session, needed)
-        return None if stored and stored.prices else stored
+        return await StoredTotals.find(self._database, self._project_id, self._session, self._needed(wanted))
 
     async def _stale_rows(self, stored: StoredTotals, wanted: abc.Collection[str]) -> AsyncIterator[Row]:
         """Yield the traces of the list whose totals are stale."""
@@ -449,7 +447,7 @@ class _Traces:
         if self._is_by_start(order):
             return await self._heads.explain()
         wanted = self._keys(order)
-        if stored := await self._stored(wanted):
+        if (stored := await self._stored(wanted)) and not stored.prices:
             return replace(await stored.explain(order, self._totals_match, size + 1), reads_totals=True)
         stages = [{"$match": self._visible}, *sum_stages(wanted, None, has_unclear=False)]
         return await explain(self._database.calls, stages, (await scan_hint(self._database.calls, stages)).get("hint"))
@@ -463,7 +461,7 @@ class _Traces:
 
     async def count(self, limit: int | None) -> int:
         """Count the traces, up to `limit`."""
-        if stored := await self._stored(()):
+        if (stored := await self._stored(())) and not stored.prices:
             number = await stored.count(self._totals_match, limit)
             if self._filter or self._totals:
                 number += sum([1 async for _ in self._stale_rows(stored, ())])
@@ -478,7 +476,7 @@ class _Traces:
         elif not (self._filter or self._query or self._totals):
             number = len(await self._with_any_call())
         else:
-            number = sum([1 async for _ in self._matching(())])
+            number = sum([1 async for _ in self._matching((), stored)])
         return number if limit is None else min(number, limit)
 
     async def _by_start(self, order: Order, request: PageRequest) -> AsyncIterator[Row]:
@@ -550,7 +548,7 @@ class _Traces:
         by_trace = {"from": self._database.calls.name, "localField": "trace_id", "foreignField": "trace_id"}
         return {"$lookup": {**by_trace, "pipeline": pipeline, "as": _FIRST}}
 
-    async def _matching(self, wanted: abc.Collection[str]) -> AsyncIterator[Row]:
+    async def _matching(self, wanted: abc.Collection[str], stored: StoredTotals | None) -> AsyncIterator[Row]:
         """Yield the traces of the list, in no order, with the wanted fields of `TRACE_FIELDS`."""
         heads = await self._find_heads() if self._filter or self._query else None
         traces = await self._with_any_call() if self._any_call else None
@@ -564,7 +562,9 @@ class _Traces:
             trace_id = row["trace_id"]
             return chosen is None or (trace_id in chosen and (heads is None or heads[trace_id] == row["id"]))
 
-        rows = sums_of_traces(self._database, self._project_id, self._needed(wanted), self._session, chosen, keeps)
+        needed = self._needed(wanted)
+        sums = partial(sums_of_traces, stored=stored) if stored or self._needs_calls else sums_of_calls
+        rows = sums(self._database, self._project_id, needed, self._session, chosen, keeps)
         async for row in cooperative_async(self._passing(rows)):
             yield row
 

@@ -45,7 +45,7 @@ from stores.database.error_translation import TOO_LARGE
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.hours import HOURS
+from stores.hours import HOUR, HOURS, hour_of
 from stores.ids import check_project_id, check_trace_id
 from stores.input_checks import check_count
 from stores.json import codec
@@ -309,10 +309,8 @@ class Rows:
                 value = {"$cond": [{"$in": [family_of[name], "$of"]}, value, None]}
             merged[name] = {part.accumulator: value}
         again = {name: {part.accumulator: f"${name}"} for name, part in parts.items()}
-        keys, summed = (
-            self._grouping.keys or None,
-            {name: {part.accumulator: part.value} for name, part in parts.items()},
-        )
+        keys = self._grouping.keys or None
+        summed = {name: {part.accumulator: part.value} for name, part in parts.items()}
         groups = [{"$group": {"_id": keys, **summed}}]
         if self._has_parts:
             stored = {"$cond": [{"$in": [self._family_of_calls, "$of"]}, f"${LATENCIES}", "$$REMOVE"]}
@@ -659,13 +657,18 @@ class AggregatesStore:
                 raise
         return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
 
-    async def _known_parents(self, project_id: str, session: Session) -> set[str] | None:
-        """Return all calls whose own usage depends on their children; None if roll-ups do not know, or if too many."""
-        coverage = await Coverage.find(self.database, project_id, DimensionMatch(), session, of_own=True)
+    async def _known_parents(self, project_id: str, session: Session, first: int, last: int) -> set[str] | None:
+        """Return the calls whose own usage depends on their children, of the hours from one start to another.
+
+        None if roll-ups do not know, or if there are too many.
+        """
+        hours = DimensionMatch(first=hour_of(first), end=hour_of(last) + HOUR)
+        coverage = await Coverage.find(self.database, project_id, hours, session, of_own=True)
         if coverage is None:
             return None
-        parents = await settled_parents(self.database, project_id, coverage.live_hours, session)
-        if coverage.live:
+        live = coverage.live_hours
+        parents = await settled_parents(self.database, project_id, hours.first, hours.end, live, session)
+        if coverage.live and len(parents) <= MAX_PARENTS:
             parents |= (await find_parents(self.database, project_id, coverage.live, session)).keys()
         return parents if len(parents) <= MAX_PARENTS else None
 

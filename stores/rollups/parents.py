@@ -109,11 +109,21 @@ async def find_parents(
 
 
 async def settled_parents(
-    database: Database, project_id: str, live_hours: Collection[int], session: Session
+    database: Database, project_id: str, first: int, end: int, live_hours: Collection[int], session: Session
 ) -> set[str]:
-    """Return the ids of the calls that `find_parents` found in the hours that are settled."""
-    stored = database.rollups.find({"project_id": project_id, "unit": PARENTS}, session=session)
-    return {each async for row in stored if row["started_at"] not in live_hours for each in row[PARENTS]}
+    """Return the ids of the calls that `find_parents` found in the settled hours of a time range.
+
+    If there are more than `MAX_PARENTS`, some are missing.
+    """
+    match = {"project_id": project_id, "unit": PARENTS, "started_at": {"$gte": first, "$lt": end}}
+    parents: set[str] = set()
+    async with database.rollups.find(match, session=session) as stored:
+        async for row in stored:
+            if row["started_at"] not in live_hours:
+                parents.update(row[PARENTS])
+            if len(parents) > MAX_PARENTS:
+                break
+    return parents
 
 
 def unclear(project_id: str, parents: Iterable[str]) -> Unclear | None:

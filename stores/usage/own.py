@@ -94,14 +94,19 @@ async def find_unclear(
     project_id: str,
     found: Sequence[dict[str, Any]],
     session: Session,
-    known_parents: Callable[[], Awaitable[Iterable[str] | None]],
+    known_parents: Callable[[int, int], Awaitable[Iterable[str] | None]],
 ) -> Unclear | None:
     """Plan the unclear calls among those that `found` returns; None if there are none.
 
-    `known_parents` returns the ids of all unclear calls of the project of which children report usage, too; None if
-    they are not known.
+    `known_parents` returns the ids of all unclear calls of the project that start between two times and of which
+    children report usage, too; None if they are not known.
     """
-    fields = {"calls": {"$sum": 1}, "first": {"$min": "$started_at"}, "last": {"$max": "$ended_at"}}
+    fields = {
+        "calls": {"$sum": 1},
+        "first": {"$min": "$started_at"},
+        "last_start": {"$max": "$started_at"},
+        "last": {"$max": "$ended_at"},
+    }
     surveyed: Pipeline = [*found, {"$match": {"usage_scope": UNCLEAR}}, {"$group": {"_id": None, **fields}}]
     hint = await scan_hint(calls, surveyed)
     surveyed_rows = await calls.aggregate(surveyed, session=session, allowDiskUse=True, **hint).to_list(None)
@@ -115,7 +120,7 @@ async def find_unclear(
     limit = number * MANY_MORE
     if number <= FEW:
         return Unclear()
-    if (known := await known_parents()) is not None:
+    if (known := await known_parents(surveyed_rows[0]["first"], surveyed_rows[0]["last_start"])) is not None:
         ids = sorted(known)
         of_known = _visible(project_id) | {"parent_id": {"$in": ids}, "usage": {"$exists": True}}
         return Unclear([f"{project_id}:{each}" for each in ids], of_known) if ids else None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stores.aggregates import AggregatesStore, GroupBy, Grouping, UsageOf
-from stores.calls import CallEnd, CallsStore, CallStart
+from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.calls.documents import delete_update
 from stores.calls.store import with_keys
 from stores.database import Database
@@ -62,10 +62,17 @@ async def write(calls: CallsStore, number: int, at: int, prompt: int | None, par
 ONE_BY_ONE = Query({"$expr": {"$not": [{"$eq": [{"$getField": "id"}, {"$literal": "none"}]}]}})
 
 
-async def own_tokens(database: Database, usage_of: UsageOf = UsageOf.OWN, query: Query | None = None) -> dict[str, int]:
+async def own_tokens(
+    database: Database,
+    usage_of: UsageOf = UsageOf.OWN,
+    query: Query | None = None,
+    calls_filter: CallsFilter | None = None,
+) -> dict[str, int]:
     """Return the prompt tokens by op."""
     grouping = Grouping([GroupBy.OP_NAME])
-    found = await AggregatesStore(database).calls(PROJECT, grouping, ["prompt_tokens"], query=query, usage_of=usage_of)
+    found = await AggregatesStore(database).calls(
+        PROJECT, grouping, ["prompt_tokens"], calls_filter, query, usage_of=usage_of
+    )
     return {row["op_name"]: row["prompt_tokens"] for row in found.rows}
 
 
@@ -106,6 +113,39 @@ async def test_rollups_say_which_calls_have_children_that_report_usage(
     sent = [command for _, command in commands.sent]
     assert [each for each in sent if each.get("find") == "rollups"]
     assert "$lookup" not in str(sent)
+
+
+@pytest.mark.usefixtures("family")
+@pytest.mark.parametrize("is_live", [False, True])
+async def test_only_parents_of_the_time_range_are_read(
+    calls: CallsStore,
+    database: Database,
+    settling: Settling,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_live: bool,
+) -> None:
+    monkeypatch.setattr(own_usage, "FEW", 0)
+    at = LATER + 3 * HOUR
+    for number in (40, 50):
+        await write(calls, number, at, 100)
+        await write(calls, number + 1, at, 30, number)
+    if not is_live:
+        await settle(settling)
+    monkeypatch.setattr("stores.rollups.parents.MAX_PARENTS", 1)
+    monkeypatch.setattr("stores.aggregates.store.MAX_PARENTS", 1)
+    commands.sent.clear()
+
+    assert await own_tokens(database, query=ONE_BY_ONE, calls_filter=CallsFilter(started_before=LATER)) == {"op1": 70}
+    sent = str([command for _, command in commands.sent])
+    assert f"{PROJECT}:{call_id(PARENT)}" in sent
+    assert call_id(40) not in sent
+    # Too many parents in the time range are not known.
+    commands.sent.clear()
+    late = await own_tokens(database, query=ONE_BY_ONE, calls_filter=CallsFilter(started_after=LATER + HOUR))
+    assert late == {"op40": 70, "op41": 30, "op50": 70, "op51": 30}
+    assert "has_children" in str([command for _, command in commands.sent])
 
 
 @pytest.mark.usefixtures("family")

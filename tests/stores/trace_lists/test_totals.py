@@ -192,6 +192,9 @@ async def test_new_price_counts_at_once(
     commands.sent.clear()
     await lists.page(PROJECT, PageRequest(10), None, BY_COST)
     assert {"calls", "trace_totals"} <= {body.get(name) for name, body in commands.sent}
+    assert [body.get("find") for _, body in commands.sent].count(
+        "hour_marks"
+    ) == 2  # the marks, and the prices of totals
     await settle(settling)
     await assert_stored(database)
     for ids in ([second], [first, third]):
