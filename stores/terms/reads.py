@@ -267,7 +267,7 @@ class Candidates:
     ) -> tuple[Found, Range | None]:
         """Return what some days have; and, if that is only the first part of a list, the times of the others.
 
-        Each segment has at most `limit` calls in that part.
+        Each segment within the bounds has at most `limit` calls in that part.
         """
         of_days = [self._days[day] for day in days]
         found = Found(ranges=_merged((hour, hour + HOUR) for day in of_days for hour in day.live))
@@ -333,8 +333,8 @@ class _Segment:
         self._wanted = {each: blocks_of(fences, each) for each in ranges}
         self._runs: dict[KeyRange, list[array[int]]] = {each: [] for each in self._wanted}
         self._bounds = bounds
-        is_within = bounds[0] <= head["start"] and head["start"] + (DAY if is_day else HOUR) <= bounds[1]
-        self._is_whole = is_within and not self._excluded
+        self._is_within = bounds[0] <= head["start"] and head["start"] + (DAY if is_day else HOUR) <= bounds[1]
+        self._is_whole = self._is_within and not self._excluded
         self._certain_count = 0
         self._possible, self._certain = set[int](), set[int]()
         self._number = 0
@@ -385,8 +385,11 @@ class _Segment:
             self._possible = self._certain = set()
 
     def keep_first(self, limit: int, *, descending: bool) -> None:
-        """Keep only the first calls in a list by start that may match."""
-        if len(self._possible) > limit:
+        """Keep only the first calls in a list by start that may match.
+
+        A segment that the bounds cut keeps all: its first calls may be beyond the bounds.
+        """
+        if self._is_within and len(self._possible) > limit:
             self._number = len(self._possible)
             kept = sorted(self._possible, reverse=descending)[:limit]
             self._possible, self._kept_last = set(kept), kept[-1]

@@ -365,6 +365,32 @@ async def test_reader_of_segments_that_are_replaced_meanwhile_reads_its_snapshot
     assert await calls.count(PROJECT, query=query) == CALLS // 10 - 1
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_later_page_reads_a_day_once(
+    calls: CallsStore,
+    settling: Settling,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    descending: bool,
+) -> None:
+    monkeypatch.setattr(reads, "_FIRST_CALLS", 1)
+    monkeypatch.setattr(segments, "MIN_MERGED", 2)
+    await fill(calls)
+    await settle(settling)
+    by_start, query = [SortBy("started_at", descending=descending)], equals("inputs.customer", "c3")
+    first = await calls.page(PROJECT, PageRequest(4), {"id"}, None, by_start, query)
+    commands.sent.clear()
+
+    page = await calls.page(PROJECT, PageRequest(2, first.end_cursor), {"id"}, None, by_start, query)
+
+    assert len(page.rows) == 2
+    filters = [body["filter"] for _, body in commands.sent if body.get("find") == "term_blocks"]
+    read = [key for each in filters for key in each["_id"]["$in"]]
+    assert read
+    assert len(read) == len({*read})
+
+
 @pytest.mark.parametrize("kind", ["groups", "facets", "size", "search", "search count", "traces"])
 async def test_other_questions_read_only_calls_with_the_terms(
     calls: CallsStore, database: Database, settling: Settling, commands: Commands, kind: str
