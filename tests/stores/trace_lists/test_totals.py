@@ -25,9 +25,10 @@ from stores.trace_lists import AnyCall, TraceListsStore
 from stores.traces import TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.commands import Commands
+from tests.faults.mortal import mortal
 from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
 from tests.stores.rollups.test_random_lives import Lives, marked, workers
-from tests.stores.rollups.test_settling import killed_worker, settle, stopped_before_storing
+from tests.stores.rollups.test_settling import settle, stopped_before_storing
 from tests.stores.trace_lists.test_lists import FIELDS, all_pages, expected_traces, in_order
 from tests.waiting import until_found
 
@@ -318,10 +319,14 @@ async def test_killed_workers_leave_exact_lists(
     mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
 ) -> None:
     rng = Random(1)
-    for number in range(2):
+
+    async def is_settled() -> bool:
+        return not await database.hour_marks.count_documents({"live_until": {"$exists": True}})
+
+    for number in range(3):
         await calls.write([part for each in range(100) for part in call(each, each // 3, each % 9, number + each)])
-        async with killed_worker(mongodb_uri, database):
-            await asyncio.sleep(0.15 + rng.random() / 2)
+        with mortal(mongodb_uri, database, "work", changes=rng.randrange(40)) as process:
+            await process.end_at(is_settled)
         await assert_exact(database, rng, 2)
     await settle(settling)
     await assert_stored(database)
