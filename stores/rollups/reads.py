@@ -360,7 +360,7 @@ async def count(
         coverage = await Coverage.find(database, project_id, match, snapshot, has_dimensions=False)
         if coverage is None:
             return None
-        settled = [
+        settled: Pipeline = [
             {"$match": {"$or": coverage.rollups([CALLS])}},
             {"$group": {"_id": None, "count": merged_value("count")}},
         ]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ async def test_fault_loses_no_data(single: tuple[Alone, Trial], fault: Fault) ->
     try:
         row = await trial.short(fault, alone)
     finally:
-        print(alone.server.output.read_text())  # pytest shows it if the test fails
+        sys.stdout.write(alone.server.output.read_text())  # pytest shows it if the test fails
 
     row.check()
     assert fault.server_may_go or alone.server.pid == pid
