@@ -46,7 +46,7 @@ from stores.paging import PageRequest, Row
 from stores.query.explain import Plan
 from stores.refs import thread_ref, trace_ref
 from stores.threads import ThreadsFilter, ThreadsStore, checked_users
-from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall
+from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall, TotalsQuery
 from stores.traces import TOKENS_AND_COST
 
 MaxDepth = Annotated[
@@ -234,6 +234,11 @@ class AnyCallInput:
         return condition if condition.calls_filter or condition.query else None
 
 
+def _of_totals(totals: QueryInput | None) -> TotalsQuery | None:
+    query = to_store(totals)
+    return TotalsQuery(query.tree, query.typed) if query else None
+
+
 @strawberry.type
 class TraceQueries:
     """Query fields that read traces."""
@@ -263,7 +268,7 @@ class TraceQueries:
                 total_tokens or total_cost; the newest first if omitted or empty.
             totals: Condition on the fields of sort_by, such as total_cost; none if omitted.
         """
-        condition = to_store(filter), to_store(query), to_store(any_call), to_store(totals)
+        condition = to_store(filter), to_store(query), to_store(any_call), _of_totals(totals)
         store = info.context.stores.trace_lists
         page = await store.page(project_id, request, condition[0], sort_keys(sort_by), *condition[1:])
         return Listing(page, partial(store.count, project_id, *condition))
@@ -288,9 +293,9 @@ class TraceQueries:
             sort_by: Sort order; the newest first if omitted or empty.
             totals: Condition on the fields of sort_by; none if omitted.
         """
-        conditions = to_store(query), to_store(any_call), to_store(totals)
+        condition = to_store(filter), to_store(query), to_store(any_call), _of_totals(totals)
         store = info.context.stores.trace_lists
-        return await store.explain(project_id, to_store(filter), sort_keys(sort_by), *conditions)
+        return await store.explain(project_id, condition[0], sort_keys(sort_by), *condition[1:])
 
     @resolved_field(returns=Trace | None)
     async def trace(self, info: Info, project_id: ProjectId, trace_id: strawberry.ID) -> Row | None:

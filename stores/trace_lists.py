@@ -119,12 +119,31 @@ class AnyCall:
     query: Query | None = None
 
 
+class TotalsQuery(Query):
+    """A condition on `TRACE_FIELDS`."""
+
+    __slots__ = ()
+
+
+_OF_TOTALS: Final = IndexedFields(TRACE_FIELDS, "trace_totals")
+
+
 class IndexedTraceFields(IndexedFields):
-    """The fields of a list of traces that indexes serve: those of calls for its query, and the start for its order."""
+    """The fields of a list of traces that indexes serve.
+
+    They are those of calls for its query, those of totals for its condition on these, and the start for its order.
+    """
+
+    def of_argument(self, name: str) -> IndexedFields:
+        """Return the indexed fields of totals for the condition on these."""
+        return _OF_TOTALS if name == "totals" else self
 
     def needs_scan(self, *arguments: object) -> bool:
         """Return True if an argument needs all traces, or if no index serves it."""
-        return any(isinstance(each, AnyCall) for each in arguments) or super().needs_scan(*arguments)
+        of_totals = [each for each in arguments if isinstance(each, TotalsQuery)]
+        others = [each for each in arguments if not isinstance(each, TotalsQuery)]
+        needs_all = any(isinstance(each, AnyCall) for each in others) or _OF_TOTALS.needs_scan(*of_totals)
+        return needs_all or super().needs_scan(*others)
 
     def sort_needs_scan(self, sort_by: Sequence[SortBy]) -> bool:
         """Return True unless the traces are sorted by their start alone."""
@@ -262,7 +281,7 @@ class TraceListsStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
-        totals: Query | None = None,
+        totals: TotalsQuery | None = None,
     ) -> Page:
         """Return a page of traces whose heads pass the filter and the query; by default the newest come first.
 
@@ -291,7 +310,7 @@ class TraceListsStore:
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
-        totals: Query | None = None,
+        totals: TotalsQuery | None = None,
     ) -> Plan:
         """Run the list query for its first page and return MongoDB's plan.
 
@@ -312,7 +331,7 @@ class TraceListsStore:
         calls_filter: CallsFilter | None = None,
         query: Query | None = None,
         any_call: AnyCall | None = None,
-        totals: Query | None = None,
+        totals: TotalsQuery | None = None,
         *,
         limit: int | None = None,
     ) -> int:
@@ -338,7 +357,7 @@ class _Traces:
         calls_filter: CallsFilter | None,
         query: Query | None,
         any_call: AnyCall | None,
-        totals: Query | None,
+        totals: TotalsQuery | None,
     ) -> None:
         self._database, self._session, self._project_id = database, session, project_id
         self._filter, self._query = calls_filter, query

@@ -61,7 +61,7 @@ _MAX_CACHED: Final = 32
 _MAX_TERMS: Final = 12
 _SMALL: Final = 100
 _LITERAL: Final = "literal"
-_NARROWING: Final = ("filter", "query", "anyCall", "sortBy")
+_NARROWING: Final = ("filter", "query", "anyCall", "totals", "sortBy")
 """Arguments that may need a scan."""
 
 Extensions = dict[str, Any]
@@ -458,6 +458,7 @@ def _scans(node: FieldNode, definition: GraphQLField, indexed: IndexedFields) ->
 
 def _needs_scan(indexed: IndexedFields, name: str, value: Any) -> bool:  # noqa: ANN401 -- an input, or its JSON
     """Return True if no index serves an argument of `_NARROWING`."""
+    indexed = indexed.of_argument(name)
     match name, value:
         case _, None:
             return False

@@ -65,6 +65,10 @@ class IndexedFields:
         sparse = {field.path for field in table if field.is_sparse}
         self._orders = [keys[index.name] for index in indexes if not index.only or index.exists in sparse]
 
+    def of_argument(self, _name: str) -> "IndexedFields":
+        """Return the indexed fields that an argument of a list, by its GraphQL name, sets conditions on."""
+        return self
+
     def needs_scan(self, *arguments: object) -> bool:
         """Return True if no index serves a query, sort or filter among the arguments of a store method."""
         return any(self._argument_needs_scan(each) for each in arguments if each and type(each) not in _PLAIN)

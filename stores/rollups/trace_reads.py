@@ -1,6 +1,6 @@
 """Reads of stored totals of traces: those that are right in a snapshot, and the traces that must be read from calls."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -31,6 +31,7 @@ FEW: Final = 100
 _BATCH: Final = 2_000
 _HEAD: Final = ("trace_id", "id", "started_at")
 _OF_COST: Final = ("usage", "first", "last")
+_BOUNDS: Final = {"$eq", "$in", "$gt", "$gte", "$lt", "$lte"}
 _INDEXED: Final = {index.keys[1][0] for index in INDEXES if index.collection == "trace_totals"}
 
 
@@ -45,7 +46,7 @@ class _Part:
     """
 
     stages: Stages
-    path: str = "num_errors"
+    path: str
     by_index: bool = False
 
     @property
@@ -136,7 +137,7 @@ class StoredTotals:
         Neither the order nor the match may need costs if those that are stored are not current.
         """
         found = 0
-        for part in _parts_of(order, position, backward=backward):
+        for part in _parts_of(order, match, position, backward=backward):
             rows = self._ordered(order, match, part, number - found)
             if part.by_index:
                 rows = self._with_ties(order, match, part.path, rows, number - found, backward=backward)
@@ -185,7 +186,7 @@ class StoredTotals:
 
     async def explain(self, order: Order, match: Document, number: int) -> Plan:
         """Return the plan of the first rows."""
-        part, *_ = _parts_of(order, None, backward=False)
+        part, *_ = _parts_of(order, match, None, backward=False)
         return await explain(
             self.database.trace_totals, [*self._stages(order, match, part), {"$limit": number}], part.hint
         )
@@ -199,7 +200,9 @@ class StoredTotals:
         """Count the traces that match, without stale ones; at least up to `limit`."""
         totals, matches = self.database.trace_totals, {"$and": [{"project_id": self.project_id}, match]}
         at_most = {} if limit is None else {"limit": limit + len(self.stale)}
-        number = await totals.count_documents(matches, session=self.session, hint=_Part([]).hint, **at_most)
+        number = await totals.count_documents(
+            matches, session=self.session, hint=_Part([], _path_of(match)).hint, **at_most
+        )
         for some in batches([*self.stale], _BATCH):
             keys = [total_key(self.project_id, trace_id)["_id"] for trace_id in some]
             number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)
@@ -226,7 +229,22 @@ async def _changed_prices(database: Database, project_id: str, session: Session)
     return None if state.get("prices") == version else prices
 
 
-def _parts_of(order: Order, position: Sequence[object] | None, *, backward: bool) -> list[_Part]:
+def _path_of(match: Document) -> str:
+    """Return the indexed field by which MongoDB finds the totals that match, or any one if no index finds them."""
+    return next(_bounded(match), "num_errors")
+
+
+def _bounded(match: Document) -> Iterator[str]:
+    """Yield the indexed fields to which a match sets bounds."""
+    for name, value in match.items():
+        if name == "$and" or (name == "$or" and len(value) == 1):
+            for each in value:
+                yield from _bounded(each)
+        elif name in _INDEXED and isinstance(value, dict) and not _BOUNDS.isdisjoint(value):
+            yield name
+
+
+def _parts_of(order: Order, match: Document, position: Sequence[object] | None, *, backward: bool) -> list[_Part]:
     """Return the parts of a list in reading order, after a position.
 
     Nulls are the last part, or the first one if the list is read backward.
@@ -234,15 +252,15 @@ def _parts_of(order: Order, position: Sequence[object] | None, *, backward: bool
     keys = [key for key in order.keys if key.path not in order.computed]
     if len(keys) != 2 or keys[0].path not in _INDEXED:  # noqa: PLR2004 -- a field and the id
         full = _with_ranks(order, position) if position else None
-        return [_Part(order.stages({}, full, backward=backward))]
+        return [_Part(order.stages({}, full, backward=backward), _path_of(match))]
     key, last = keys
     by_key, by_id = ({each.path: each.direction(backward=backward)} for each in keys)
 
-    def tied(value: object, match: Document) -> _Part:
-        return _Part([{"$match": {key.path: value, **match}}, {"$sort": by_id}], key.path)
+    def tied(value: object, after: Document) -> _Part:
+        return _Part([{"$match": {key.path: value, **after}}, {"$sort": by_id}], key.path)
 
-    def ordered(match: Document) -> _Part:
-        return _Part([{"$match": match}, {"$sort": by_key}], key.path, by_index=True)
+    def ordered(values: Document) -> _Part:
+        return _Part([{"$match": values}, {"$sort": by_key}], key.path, by_index=True)
 
     values = ordered({key.path: {"$ne": None}} if key.nullable else {})
     nulls = [tied(None, {})] if key.nullable else []

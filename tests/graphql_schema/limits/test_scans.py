@@ -28,6 +28,7 @@ BOTH = (
     'query: { expr: { and: [{ gte: [{ getField: "started_at" }, { literal: 0 }] }, '
     '{ gte: [{ getField: "latency_ms" }, { literal: 0 }] }] } }'
 )
+TOTALS = 'totals: { expr: { gt: [{ getField: "%s" }, { literal: 1 }] } }'
 JSON_PATH, COLUMN = where("inputs.a.b"), where("opName")
 
 
@@ -86,6 +87,9 @@ def aliases(number: int, field: str) -> str:
         ('{ traces(%s, first: 1, sortBy: { field: "name", direction: ASC }) { nodes { traceId } } }', ASKED + SCAN + 2),
         (f"{{ traces(%s, first: 1, {JSON_PATH}) {{ nodes {{ traceId }} }} }}", ASKED + SCAN + 2),
         ("{ traces(%s, first: 1, anyCall: { filter: { callIds: [] } }) { nodes { traceId } } }", ASKED + SCAN + 2),
+        (f"{{ traces(%s, first: 1, {TOTALS % 'num_calls'}) {{ nodes {{ traceId }} }} }}", ASKED + SCAN + 2),
+        (f"{{ traces(%s, first: 1, {TOTALS % 'startedAt'}) {{ nodes {{ traceId }} }} }}", ASKED + SCAN + 2),
+        (f"{{ traces(%s, first: 1, {TOTALS % 'total_cost'}) {{ nodes {{ traceId }} }} }}", ASKED + 2),
         # Each project of a page needs a scan of its own.
         (
             f"{{ projects(first: 9) {{ nodes {{ calls(first: 1, {JSON_PATH}) {{ nodes {{ id }} }} }} }} }}",

@@ -21,7 +21,7 @@ from stores.query.sort import SortBy
 from stores.rollups import trace_reads, trace_totals
 from stores.rollups.settling import Settling
 from stores.rollups.trace_totals import TotalsWriter
-from stores.trace_lists import AnyCall, TraceListsStore
+from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall, TotalsQuery, TraceListsStore
 from stores.traces import TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.commands import Commands
@@ -513,7 +513,7 @@ async def test_killed_workers_leave_exact_lists(
 
     for number in range(3):
         await calls.write([part for each in range(100) for part in call(each, each // 3, each % 9, number + each)])
-        with mortal(mongodb_uri, database, "work", changes=rng.randrange(40)) as process:
+        with mortal(mongodb_uri, database, "work", changes=rng.randrange(20)) as process:
             await process.end_at(is_settled)
         await assert_exact(database, rng, 2)
     await settle(settling)
@@ -618,16 +618,16 @@ async def test_limits_leave_lists_exact(
     assert (await plan(lists, None, BY_COST)).reads_totals
 
 
-def totals_query(operator: str, field: str, value: float) -> Query:
-    return Query({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
+def totals_query(operator: str, field: str, value: float) -> TotalsQuery:
+    return TotalsQuery({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
 
 
-CONDITIONS: list[tuple[Query, Callable[[Row], bool]]] = [
+CONDITIONS: list[tuple[TotalsQuery, Callable[[Row], bool]]] = [
     (totals_query("$gt", "total_cost", 0.02), lambda trace: (trace["total_cost"] or 0) > 0.02),
     (totals_query("$gte", "num_errors", 1), lambda trace: trace["num_errors"] >= 1),
     (totals_query("$eq", "num_calls", 2), lambda trace: trace["num_calls"] == 2),
     (
-        Query({"$expr": {"$not": [{"$gt": [{"$getField": "total_cost"}, {"$literal": 0.02}]}]}}),
+        TotalsQuery({"$expr": {"$not": [{"$gt": [{"$getField": "total_cost"}, {"$literal": 0.02}]}]}}),
         lambda trace: (trace["total_cost"] or 0) <= 0.02,
     ),
 ]
@@ -661,6 +661,45 @@ async def test_condition_on_totals(
     found_plan = await plan(lists, None, BY_COST, None, None, CONDITIONS[0][0])
     assert found_plan.reads_totals is is_settled
     assert not is_settled or found_plan.indexes == {"total_cost"}
+
+
+@pytest.mark.parametrize(
+    ("totals", "needs_scan"),
+    [
+        (totals_query("$gt", "total_cost", 1), False),
+        (totals_query("$gte", "num_errors", 1), False),
+        (totals_query("$gt", "started_at", 1), True),
+        (totals_query("$eq", "status", 1), True),
+        (totals_query("$gt", "num_calls", 1), True),
+    ],
+)
+def test_condition_on_totals_without_an_index_of_these_needs_a_scan(totals: TotalsQuery, *, needs_scan: bool) -> None:
+    assert INDEXED_TRACE_FIELDS.needs_scan(PROJECT, None, None, None, totals) is needs_scan
+    assert not INDEXED_TRACE_FIELDS.needs_scan(PROJECT, Query(totals_query("$gt", "started_at", 1).tree))
+
+
+async def test_condition_on_totals_is_found_by_its_index_in_any_order(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(300) for part in call(each, each, each % 3, 1 + each)])
+    await settle(settling)
+    expensive = totals_query("$gte", "total_cost", 0.295)
+    among = {"$in": [{"$getField": "total_tokens"}, [{"$literal": 7}, {"$literal": 9}]]}
+
+    for totals, number in (
+        (expensive, 6),
+        (TotalsQuery({"$expr": {"$and": [expensive.tree["$expr"]]}}), 6),
+        (TotalsQuery({"$expr": among}), 2),
+    ):
+        for field in ("started_at", "name"):
+            found = await plan(lists, None, [SortBy(field)], None, None, totals)
+            assert (found.reads_totals, found.documents_examined) == (True, number)
+        commands.sent.clear()
+        assert await lists.count(PROJECT, None, None, None, totals) == number
+        assert {commands.last("aggregate")["hint"]} == found.indexes
+    is_cheap = TotalsQuery({"$expr": {"$not": [expensive.tree["$expr"]]}})
+    assert (await plan(lists, None, [SortBy("name")], None, None, is_cheap)).documents_examined == 300
 
 
 async def test_bad_condition_on_totals_is_refused(lists: TraceListsStore) -> None:
