@@ -28,6 +28,7 @@ from stores.costs.usage_tree import usage_of_trace
 from stores.database import Collection, Database, database_query
 from stores.database.connection import in_scan_slot
 from stores.database.driver import all_rows
+from stores.database.paced_steps import weighted_batches
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt
@@ -44,11 +45,13 @@ from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
 from stores.rollups.trace_reads import FEW, StoredTotals
 from stores.rollups.trace_totals import (
+    MAX_CALLS,
+    MAX_TREES,
     NEEDS_TREE,
+    NUM_CALLS,
     TOTAL_COST,
     TOTAL_TOKENS,
     USAGE,
-    batches_of_trees,
     head_of_trace,
     sum_stages,
 )
@@ -215,7 +218,7 @@ async def sums_of_calls(
                 check_number(len(trees), "have calls that may report the usage of others")
             else:
                 yield row
-        for some in batches_of_trees(trees.values()):
+        for some in weighted_batches([*trees.values()], NUM_CALLS, MAX_CALLS, MAX_TREES):
             of_traces = await read_traces(
                 database.calls, project_id, [row["trace_id"] for row in some], USAGE_FIELDS, session
             )

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from stores import times
 from stores.costs import Prices
 from stores.database import Database, Document
+from stores.database.driver import all_rows
 from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, OWN_ONLY, VERSION, day_of, hour_of, marks_of
 from stores.rollups.documents import CALLS, TOTALS, VALUES, merged_value
@@ -217,10 +218,10 @@ def _calls_of(project_id: str, ranges: Iterable[Range], clauses: Sequence[Docume
 
 async def _marks(database: Database, project_ids: Sequence[str], session: Session) -> dict[str, list[Document]]:
     """Return the state and all marks of each project; nothing if there are too many."""
-    of_projects = [marks_of(project_id) for project_id in project_ids]
+    of_projects = {"$or": [marks_of(project_id) for project_id in project_ids]}
     shown = {"_id": 0, "project_id": 1, HOURS: 1, OWN_ONLY: 1, DAYS: 1, "ready": 1, "version": 1}
-    limits = {"limit": _MAX_MARKS + 1, "batch_size": _MAX_MARKS + 2}
-    marks = await database.hour_marks.find({"$or": of_projects}, shown, **limits, session=session).to_list(None)
+    stages: Pipeline = [{"$match": of_projects}, {"$limit": _MAX_MARKS + 1}, {"$project": shown}]
+    marks = await all_rows(database.hour_marks, stages, _MAX_MARKS + 2, session)
     found: dict[str, list[Document]] = {project_id: [] for project_id in project_ids}
     for mark in marks if len(marks) <= _MAX_MARKS else ():
         found[mark["project_id"]].append(mark)
@@ -307,18 +308,16 @@ async def read_rows(
         {"$match": {"$or": [match for each in coverages for match in each.rollups(families)]}},
         *of_rollups,
     ]
-    collection, options = database.rollups, dict[str, Any]()
+    collection = database.rollups
+    hint: str | None = None
     if live := [match for each in coverages for match in each.live]:
         # MongoDB takes 15 ms to choose an index for each range. Only the main collection of a pipeline takes a hint.
-        collection, options = database.calls, {"hint": BY_START}
+        collection, hint = database.calls, BY_START
         stages = [
             *of_calls([{"$match": {"$or": live}}]),
             {"$unionWith": {"coll": database.rollups.name, "pipeline": stages}},
         ]
-    cursor = collection.aggregate(
-        [*stages, *further], session=session, allowDiskUse=True, batchSize=_BATCH_SIZE, **options
-    )
-    return await cursor.to_list(None)
+    return await all_rows(collection, [*stages, *further], _BATCH_SIZE, session, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,16 +360,16 @@ async def count(
         coverage = await Coverage.find(database, project_id, match, snapshot, has_dimensions=False)
         if coverage is None:
             return None
-        settled = (
+        settled: Pipeline = [
             {"$match": {"$or": coverage.rollups([CALLS])}},
             {"$group": {"_id": None, "count": merged_value("count")}},
-        )
-        rows = await database.rollups.aggregate([*settled], session=snapshot).to_list(None)
+        ]
+        rows = await all_rows(database.rollups, settled, 2, snapshot)
         number: int = sum(row["count"] for row in rows)
         if coverage.live and (limit is None or number < limit):
             at_most = [] if limit is None else [{"$limit": limit - number}]
             live: Pipeline = [{"$match": {"$or": coverage.live}}, *at_most, {"$count": "count"}]
-            rows = await database.calls.aggregate(live, session=snapshot, hint=BY_START).to_list(None)
+            rows = await all_rows(database.calls, live, 2, snapshot, BY_START)
             number += sum(row["count"] for row in rows)
         return number if limit is None else min(number, limit)
 

@@ -24,9 +24,11 @@ from typing import Any, Final
 from stores import ids, times
 from stores.costs.model_names import tier_bounds
 from stores.database import Database, Document, database_query
+from stores.database.error_translation import store_error
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.project_registry import PURGING
 from stores.database.transactions import Session
+from stores.errors import UnavailableError
 from stores.hours import (
     DAY,
     DAYS,
@@ -129,7 +131,8 @@ class Settling:
                 yield
             change = {"$set": {"ready": True}, "$unset": {"live_until": ""}}
             await self.database.hour_marks.update_one(key, change)
-        for steps in (TotalsWriter(self.database, project_id).price_again(), self._settle_due(project_id)):
+        # Costs last: with new prices, queries compute them meanwhile.
+        for steps in (self._settle_due(project_id), TotalsWriter(self.database, project_id).price_again()):
             async for _ in steps:
                 yield
 
@@ -141,12 +144,22 @@ class Settling:
             if not await self._clock.is_steady():  # after the search, since the marks expired by this clock
                 return
             for mark in marks:
-                await self._settle_hour(mark)
+                await self._settle_or_postpone(mark, self._settle_hour)
                 yield
         while marks := await self._due_marks(project_id, DAYS):
             for mark in marks:
-                await self._settle_day(mark)
+                await self._settle_or_postpone(mark, self._settle_day)
                 yield
+
+    async def _settle_or_postpone(self, mark: Document, settle: Callable[[Document], Awaitable[None]]) -> None:
+        """Settle what a mark covers; if that fails, let the mark wait, so that the others are settled."""
+        try:
+            await settle(mark)
+        except Exception as error:
+            if isinstance(store_error(error), UnavailableError):
+                raise
+            logger.exception("the work on %s failed; it is tried again", mark["_id"])
+            await self._postpone(mark, seconds=self.database.timings.mark_seconds)
 
     async def _start(self, project_id: str) -> None:
         """Store the state of a project, unless it is being purged; remove its marks if it was purged."""

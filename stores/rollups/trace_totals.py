@@ -14,16 +14,18 @@ A trace may have calls in several hours, which two workers may settle at once. T
 the slower worker would replace a total by an older one after the mark of a write in the other hour is gone.
 
 `pricing` of the state names the prices at which totals are computed, and `prices` those at which all totals are. If
-these are not the current ones, queries compute costs from `usage`.
+these are not the current ones, queries compute costs from `usage`. `pricing_id` is new whenever `pricing` changes: a
+slow worker must also notice if earlier prices have returned. `priced_to` is the key up to which costs are computed.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
+import bson
 from pymongo import ReplaceOne, UpdateOne
 
 from stores import ids
@@ -35,10 +37,10 @@ from stores.costs.usage_tree import ALWAYS_READ, USAGE_READ, OwnUsage, own_usage
 from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.indexes import index_by
-from stores.database.paced_steps import WorkSteps, key_range
+from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
 from stores.database.transactions import Session
 from stores.errors import BadInputError
-from stores.hours import HOUR, hour_expression, state_key
+from stores.hours import HOUR, hour_expression, hour_of, state_key
 from stores.json.bson_copy import INT64
 from stores.query.text_expressions import Expression
 from stores.rollups.documents import VALUES
@@ -61,6 +63,15 @@ MAX_CALLS: Final = 100_000
 MAX_COLLECTED: Final = 1_000
 """Calls of a trace whose usage and parents MongoDB collects; a trace with more is read as a tree."""
 
+MAX_MODELS: Final = 300
+"""Models of a trace that has a total."""
+
+MAX_TOTAL_BYTES: Final = 50_000
+"""Size of a total; model names may be long."""
+
+MAX_BYTES: Final = 32_000_000
+"""Size of the usage of calls that are read together, of a trace that has a total, and of the totals of an hour."""
+
 HEAD_COLUMNS: Final = {
     "name": "trace_name",
     "kind": "kind",
@@ -71,7 +82,7 @@ HEAD_COLUMNS: Final = {
 }
 """Paths of the fields of traces that are columns of their head, by name."""
 
-STATE_FIELDS: Final = ("totals", "pricing", "prices")
+STATE_FIELDS: Final = ("totals", "pricing", "pricing_id", "prices", "priced_to")
 """Fields of a project's state, which totals need."""
 
 NUM_CALLS: Final = "num_calls"
@@ -87,8 +98,12 @@ RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "starte
 _COUNTS: Final = {NUM_CALLS: VALUES["count"], NUM_ERRORS: VALUES["error_count"]}
 _UNCLEAR: Final = "_unclear"
 _PARENTS: Final = "_parents"
+_SIZE: Final = "size"
 _BATCH: Final = 500
-_MAX_TREES: Final = 2_000
+_MAX_COLLECTED_BYTES: Final = 4_000
+"""Size of a call's usage that MongoDB collects, so that a group stays below 16 MiB."""
+
+MAX_TREES: Final = 2_000
 """Traces that are read as trees together."""
 
 _BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
@@ -150,14 +165,19 @@ def _stages_of_totals() -> Stages:
     """Build the stages that group calls by trace, with all that a total needs unless it needs a tree."""
     stages = sum_stages({*HEAD_COLUMNS, *_COUNTS}, None, has_unclear=True)
     of_call = {"at": "$started_at", "usage": "$usage"}
-    has_usage = {"$and": [{"$isArray": "$usage"}, {"$ne": ["$usage_scope", SUM]}]}
+    size, limit = {"$bsonSize": {"usage": "$usage"}}, _MAX_COLLECTED_BYTES
+    has_usage = {"$and": [{"$isArray": "$usage"}, {"$ne": ["$usage_scope", SUM]}, {"$lte": [size, limit]}]}
     stages[0]["$group"] |= {
+        _SIZE: {"$sum": size},
+        "largest": {"$max": size},
         "usage": _some({"$cond": [has_usage, of_call, None]}),
         "first": {"$min": "$started_at"},
         "last": {"$max": "$started_at"},
         "hours": {"$addToSet": hour_expression("$started_at")},
     }
-    return [*stages, {"$set": {"usage": {"$filter": {"input": "$usage", "cond": {"$ne": ["$$this", None]}}}}}]
+    needs_tree = {"$or": [f"${NEEDS_TREE}", {"$gt": ["$largest", limit]}]}
+    usage = {"$filter": {"input": "$usage", "cond": {"$ne": ["$$this", None]}}}
+    return [*stages, {"$set": {NEEDS_TREE: needs_tree, "usage": usage}}]
 
 
 def total_key(project_id: str, trace_id: str) -> Document:
@@ -188,11 +208,13 @@ class HourTotals:
         state: the match of the project's state as it was before the calls were read.
         totals: the totals to store.
         removed: the `_id`s of totals to delete.
+        size: the bytes of `totals`.
     """
 
     state: Document
     totals: list[Document] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    size: int = 0
 
     async def are_newest(self, database: Database, session: Session) -> bool:
         """Return False if a transaction has stored others since, so that these may be wrong."""
@@ -228,8 +250,9 @@ class TotalsWriter:
         state = await self._database.hour_marks.find_one(self._state)
         if state is None:
             return None
-        pricing, prices = await self._current_prices(state)
-        found = HourTotals({**self._state, "totals": state.get("totals"), "pricing": pricing})
+        at_these, prices = await self._current_prices(state)
+        found = HourTotals({**at_these, "totals": state.get("totals")})
+        crowded = {"_id": f"{self._project_id}:#{hour}", "project_id": self._project_id, "hours": [ALWAYS, hour]}
         in_hour = {**self._visible, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         with_hour = {"project_id": self._project_id, "hours": hour}
         stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, hint=BY_HOUR)
@@ -238,9 +261,8 @@ class TotalsWriter:
         number = 0
         async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
             number += len(rows)
-            if number > MAX_TRACES_OF_HOUR:
-                crowded = {"_id": f"{self._project_id}:#{hour}", "project_id": self._project_id}
-                return HourTotals(found.state, [{**crowded, "hours": [ALWAYS, hour]}])
+            if number > MAX_TRACES_OF_HOUR or found.size > MAX_BYTES:
+                return HourTotals(found.state, [crowded])
             for row in rows:
                 others.pop(total_key(self._project_id, row["_id"])["_id"], None)
             elsewhere = await self._count_elsewhere([row["_id"] for row in rows], hour)
@@ -257,7 +279,9 @@ class TotalsWriter:
             totals = await self._totals_of([trace_id for _, trace_id in gone if trace_id is not None], prices)
             await self._add(found, totals, known)
             found.removed += {key for key, _ in gone} - {total["_id"] for total in totals}
-        return found
+            if found.size > MAX_BYTES:
+                break
+        return found if found.size <= MAX_BYTES else HourTotals(found.state, [crowded])
 
     async def _add(self, found: HourTotals, totals: Sequence[Document], known: set[str]) -> None:
         """Add the totals, without those that equal a known stored one."""
@@ -266,7 +290,9 @@ class TotalsWriter:
         if keys:
             match = {"_id": {"$in": keys}, "project_id": self._project_id}
             stored = {total["_id"]: total async for total in self._database.trace_totals.find(match)}
-        found.totals += [total for total in totals if total != stored.get(total["_id"])]
+        changed = [total for total in totals if total != stored.get(total["_id"])]
+        found.totals += changed
+        found.size += sum(len(bson.encode(total)) for total in changed)
 
     async def _count_elsewhere(self, trace_ids: Sequence[str], hour: int) -> dict[str, int]:
         """Count the calls outside of an hour by trace, for traces that have some; reads only an index."""
@@ -286,9 +312,20 @@ class TotalsWriter:
         """Yield the rows of traces in batches."""
         stages = [*found, *_stages_of_totals()]
         rows = self._database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **options)
-        while batch := await rows.to_list(_BATCH):
-            # Other programs may have stored calls without a trace.
-            yield [row for row in batch if isinstance(row["_id"], str)]
+        batch: list[Document] = []
+        size = 0
+        async for row in rows:
+            if isinstance(row["_id"], str):  # other programs may have stored calls without a trace
+                batch.append(row)
+                size += row[_SIZE]
+            if len(batch) == _BATCH or size > MAX_BYTES:
+                yield batch
+                batch, size = [], 0
+        yield batch
+
+    def _calls_of(self, trace_ids: Iterable[str]) -> Document:
+        """Return the match for the calls of traces, without those that other programs stored without a time."""
+        return {**self._visible, "trace_id": {"$in": [*trace_ids]}, "started_at": {"$type": "number"}}
 
     async def _totals_of(
         self, trace_ids: Sequence[str], prices: Prices | None, session: Session | None = None
@@ -296,8 +333,8 @@ class TotalsWriter:
         """Compute the totals of those traces that have calls."""
         totals: list[Document] = []
         if trace_ids:
-            of_traces = {**self._visible, "trace_id": {"$in": [*trace_ids]}}
-            async for rows in self._grouped([{"$match": of_traces}], session, hint=_BY_TRACE):
+            of_traces: Stages = [{"$match": self._calls_of(trace_ids)}]
+            async for rows in self._grouped(of_traces, session, hint=_BY_TRACE):
                 totals += await self._totals(rows, prices, session)
         return totals
 
@@ -311,44 +348,53 @@ class TotalsWriter:
             else [(call["at"], each) for call in row["usage"] for each in call["usage"]]
             for row in rows
         }
-        trees = [row for row in rows if row[NEEDS_TREE] and row[NUM_CALLS] <= MAX_CALLS]
-        for some in batches_of_trees(trees):
-            usage |= await self._usage_of_trees([row["_id"] for row in some], session)
+        trees = [row for row in rows if row[NEEDS_TREE] and row[NUM_CALLS] <= MAX_CALLS and row[_SIZE] <= MAX_BYTES]
+        for by_calls in weighted_batches(trees, NUM_CALLS, MAX_CALLS, MAX_TREES):
+            for some in weighted_batches(by_calls, _SIZE, MAX_BYTES):
+                usage |= await self._usage_of_trees({row["_id"]: row for row in some}, session)
         return [
             self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], _hours(row)) for row in rows
         ]
 
-    async def _usage_of_trees(self, trace_ids: Sequence[str], session: Session | None) -> dict[str, OwnUsage | None]:
-        """Return the own usage of the calls of each trace; None if there are too many models."""
-        of_traces = {**self._visible, "trace_id": {"$in": [*trace_ids]}}
+    async def _usage_of_trees(
+        self, trees: Mapping[str, Document], session: Session | None
+    ) -> dict[str, OwnUsage | None]:
+        """Return the own usage of the calls of each trace; None if there are too many models.
+
+        Adds the hours of these calls to the rows of the traces: some may be new since these were read, and a total
+        must name all hours of which it has usage.
+        """
         shown = {"_id": 0} | dict.fromkeys((*ALWAYS_READ, *USAGE_READ, "trace_id"), 1)
         by_age = {"trace_id": 1, "started_at": 1, "id": 1}
-        stages: Stages = [{"$match": of_traces}, {"$sort": by_age}, {"$project": shown}]
-        calls: dict[str, list[Document]] = {trace_id: [] for trace_id in trace_ids}
+        stages: Stages = [{"$match": self._calls_of(trees)}, {"$sort": by_age}, {"$project": shown}]
+        calls: dict[str, list[Document]] = {trace_id: [] for trace_id in trees}
         rows = self._database.calls.aggregate(stages, session=session, hint=_BY_TRACE, batchSize=_BATCH)
         while batch := await rows.to_list(_BATCH):
             for call in batch:
                 calls[call["trace_id"]].append(call)
-        usage: dict[str, OwnUsage | None] = dict.fromkeys(trace_ids)
+        usage: dict[str, OwnUsage | None] = dict.fromkeys(trees)
         for trace_id, of_trace in calls.items():
+            trees[trace_id]["hours"] += {hour_of(call["started_at"]) for call in of_trace}
             with suppress(BadInputError):
                 usage[trace_id] = await own_usage_of_trace(of_trace)
         return usage
 
     def _total(self, row: Document, usage: OwnUsage | None, prices: Prices | None) -> Document | None:
-        """Return the total of a trace; None without its usage, or with more tokens than MongoDB can store."""
+        """Return the total of a trace; None without its usage, or if it has too many models or tokens to be stored."""
         if usage is None:
             return None
         entries: dict[str, Document] = {}
         for _, entry in usage:
             _add_entry(entries, entry)
+            if len(entries) > MAX_MODELS:
+                return None
         cost = sum_of_costs(prices.exact_cost(entry, started_at) for started_at, entry in usage) if prices else None
         for entry in entries.values():
             if max(*(entry[name] for name in COUNTS), *entry.get("classes", {}).values()) >= INT64:
                 return None
         head = {name: value for name, value in row["head"].items() if name != "rank" and value is not None}
         tokens = sum(entry[TOTAL_TOKENS] for entry in entries.values())
-        return {
+        total = {
             **total_key(self._project_id, row["_id"]),
             "trace_id": row["_id"],
             **head,
@@ -361,59 +407,76 @@ class TotalsWriter:
             "hours": _hours(row),
             "usage": [entries[model] for model in sorted(entries)],
         }
+        return total if len(bson.encode(total)) <= MAX_TOTAL_BYTES else None
 
     def _without_total(self, trace_id: str, hours: Iterable[int]) -> Document:
         """Return the document of a trace that every query reads from its calls."""
         return {**total_key(self._project_id, trace_id), "trace_id": trace_id, "hours": [ALWAYS, *hours]}
 
-    async def _current_prices(self, state: Document) -> tuple[str | None, Prices | None]:
-        """Return the current prices with their name, and let totals be computed at these; None if they are too many."""
+    async def _current_prices(self, state: Document) -> tuple[Document, Prices | None]:
+        """Let totals be computed at the current prices; return the match of the state meanwhile, and the prices.
+
+        None if they are too many.
+        """
         try:
             version, prices = await versioned_prices_of(self._database, self._project_id)
         except BadInputError:
             version, prices = None, None
-        if "pricing" not in state:  # there are no totals yet
-            change: Document = {"$set": {"pricing": version, "prices": version}}
-            await self._database.hour_marks.update_one({**self._state, "pricing": {"$exists": False}}, change)
-        elif state["pricing"] != version:
-            change = {"$set": {"pricing": version}, "$unset": {"prices": ""}}
-            await self._database.hour_marks.update_one(self._state, change)
-        return version, prices
+        if "pricing" not in state or state["pricing"] != version:
+            other: Document = {"pricing": {"$ne": version}}
+            change: Document = {"$set": {"pricing": version, "pricing_id": ids.new_id()}}
+            if "pricing" not in state:  # there are no totals yet
+                other = {"pricing": {"$exists": False}}
+                change["$set"]["prices"] = version
+            else:
+                change["$unset"] = {"prices": "", "priced_to": ""}
+            await self._database.hour_marks.update_one({**self._state, **other}, change)
+            state = await self._database.hour_marks.find_one(self._state) or state
+        return {**self._state, "pricing": version, "pricing_id": state.get("pricing_id")}, prices
 
     async def price_again(self) -> WorkSteps:
-        """Compute the costs of all totals again in steps, unless they are computed at the current prices."""
+        """Compute the costs of all totals again in steps, unless they are computed at the current prices.
+
+        The work continues where it ended before.
+        """
         state = await self._database.hour_marks.find_one({**self._state, "ready": True})
         if state is None:
             return
-        pricing, prices = await self._current_prices(state)
-        at_these = {**self._state, "pricing": pricing}
+        at_these, prices = await self._current_prices(state)
+        pricing = at_these["pricing"]
         if prices and not await self._database.hour_marks.find_one({**at_these, "prices": pricing}):
-            after: str | None = ""
-            while after is not None:
-                after = await self._price_batch(at_these, prices, after)
+            while await self._price_batch(at_these, prices):
                 yield
         is_undone = {"$or": [{"prices": {"$ne": pricing}}, {"live_until": {"$exists": True}}]}
         done: Document = {"$set": {"prices": pricing}, "$unset": {"live_until": ""}}
         await self._database.hour_marks.update_one({**at_these, **is_undone}, done)
 
-    async def _price_batch(self, at_these: Document, prices: Prices, after: str) -> str | None:
-        """Compute the costs of the totals after a key; return the last key, or None at the end."""
+    async def _price_batch(self, at_these: Document, prices: Prices) -> bool:
+        """Compute the costs of the next totals; False if there are none, or another worker has other prices."""
+        marks = self._database.hour_marks
 
-        async def price(session: Session) -> str | None:
+        async def price(session: Session) -> bool:
             # Always a change, so that of two workers at different prices one starts again.
             change = {"$set": {"priced": ids.new_id()}}
-            if not (await self._database.hour_marks.update_one(at_these, change, session=session)).matched_count:
-                return None
-            match = {**totals_of(self._project_id, after), "usage": {"$exists": True}}
-            shown = {"trace_id": 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1}
+            state = await marks.find_one_and_update(at_these, change, session=session)
+            if state is None:
+                return False
+            match = {**totals_of(self._project_id, state.get("priced_to", "")), "usage": {"$exists": True}}
+            shown = {"trace_id": 1, NUM_CALLS: 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1}
             found = self._database.trace_totals.find(match, shown, session=session).sort("_id", 1).limit(_BATCH)
-            totals = await found.to_list(None)
-            costs, by_call = dict[str, float | None](), dict[str, str]()
-            for total in totals:
+            totals: list[Document] = []
+            costs, by_call, num_calls = dict[str, float | None](), dict[str, str](), 0
+            for total in await found.to_list(None):
                 try:
                     costs[total["_id"]] = cost_of(total, prices)
                 except LookupError:
+                    num_calls += total[NUM_CALLS]
+                    if by_call and num_calls > MAX_CALLS:
+                        break
                     by_call[total["trace_id"]] = total["_id"]
+                totals.append(total)
+            if not totals:
+                return False
             for total in await self._totals_of([*by_call], prices, session):
                 costs[total["_id"]] = total.get(TOTAL_COST)
             writes = [
@@ -423,14 +486,14 @@ class TotalsWriter:
             ]
             if writes:
                 await self._database.trace_totals.bulk_write(writes, ordered=False, session=session)
-            return totals[-1]["_id"] if totals else None
+            await marks.update_one(self._state, {"$set": {"priced_to": totals[-1]["_id"]}}, session=session)
+            return True
 
         return await self._database.transaction(price)
 
 
 def _hours(row: Document) -> list[int]:
-    """Return the hours of a row in order; other programs may have stored calls without a time."""
-    return sorted(hour for hour in row["hours"] if hour is not None)
+    return sorted({*row["hours"]})
 
 
 def _cost_change(cost: float | None) -> Document:
@@ -450,17 +513,3 @@ def _add_entry(entries: dict[str, Document], entry: Usage) -> None:
     if sums := added(same.get("classes", {}), classes):
         same["classes"] = {name: sums[name] for name in sorted(sums)}
     entries[entry["model"]] = same
-
-
-def batches_of_trees(rows: Iterable[Document]) -> Iterable[list[Document]]:
-    """Split the rows of traces into batches whose calls are read together."""
-    batch: list[Document] = []
-    num_calls = 0
-    for row in rows:
-        if batch and (num_calls + row[NUM_CALLS] > MAX_CALLS or len(batch) == _MAX_TREES):
-            yield batch
-            batch, num_calls = [], 0
-        batch.append(row)
-        num_calls += row[NUM_CALLS]
-    if batch:
-        yield batch

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -31,7 +32,10 @@ async def test_fault_loses_no_data(single: tuple[Alone, Trial], fault: Fault) ->
     alone, trial = single
     pid = alone.server.pid
 
-    row = await trial.short(fault, alone)
+    try:
+        row = await trial.short(fault, alone)
+    finally:
+        sys.stdout.write(alone.server.output.read_text())  # pytest shows it if the test fails
 
     row.check()
     assert fault.server_may_go or alone.server.pid == pid

@@ -150,7 +150,7 @@ async def test_command_count_does_not_depend_on_page_size(run: Run, commands: Co
         assert answer.data["threads"]["nodes"][0]["turns"]["totalCount"] == 5
         return commands.names
 
-    assert sorted(await sent(2)) == sorted(await sent(12)) == ["aggregate"] * 6 + ["find"] * 2
+    assert sorted(await sent(2)) == sorted(await sent(12)) == ["aggregate"] * 7 + ["find"] * 2
 
 
 @pytest.mark.usefixtures("stock")

@@ -198,8 +198,7 @@ async def test_new_price_counts_at_once(
     await settle(settling)
     await assert_stored(database)
     for ids in ([second], [first, third]):
-        named = {"$in": [{"$getField": "id"}, [{"$literal": each} for each in ids]]}
-        await CostsStore(database).purge(PROJECT, Query({"$expr": named}))
+        await purge_costs(database, ids)
         commands.sent.clear()
         await lists.page(PROJECT, PageRequest(10), None, BY_COST)
         assert "calls" not in {body.get(name) for name, body in commands.sent}
@@ -285,6 +284,195 @@ async def test_slow_worker_computes_costs_again_after_a_new_price(
     await assert_exact(database, Random(1), 6)
 
 
+async def test_total_names_hours_of_calls_that_came_while_its_tree_was_read(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write(call(9, 9))
+    await settle(settling)
+    await calls.write([*call(1, 1, 0, 100), *call(2, 1, 0, 10, parent_id=call_id(1))])
+    read = TotalsWriter._usage_of_trees
+    late = iter([call(3, 1, 1, 5_000)])
+
+    async def slow(self: TotalsWriter, *arguments: Any) -> Any:
+        for parts in late:
+            await calls.write(parts)
+        return await read(self, *arguments)
+
+    monkeypatch.setattr(TotalsWriter, "_usage_of_trees", slow)
+    await settle_hour(database, settling, NOON)
+    assert next(late, None) is None
+    await calls.delete(PROJECT, [call_id(3)])
+    await assert_exact(database, Random(1), 6)
+
+    await settle(settling)
+
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 6)
+
+
+async def test_prices_that_return_do_not_let_a_slow_worker_go_on(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_totals, "_BATCH", 5)
+    await price(database, 0.001)
+    await calls.write([part for each in range(20) for part in call(each, each, 0, each + 1)])
+    await settle(settling)
+    await price(database, 0.5)
+    slow = TotalsWriter(database, PROJECT).price_again()
+    await anext(slow)
+    third = await price(database, 0.25)
+    at_third = TotalsWriter(database, PROJECT).price_again()
+    for _ in range(3):
+        await anext(at_third)
+    await purge_costs(database, [third])
+    again = TotalsWriter(database, PROJECT).price_again()
+    await anext(again)
+
+    async for _ in slow:
+        pass
+
+    assert not await database.hour_marks.count_documents({"ready": True, "prices": {"$exists": True}})
+    async for _ in at_third:
+        pass
+    async for _ in again:
+        pass
+    await assert_stored(database)
+
+
+async def purge_costs(database: Database, ids: list[str]) -> None:
+    named = {"$in": [{"$getField": "id"}, [{"$literal": each} for each in ids]]}
+    await CostsStore(database).purge(PROJECT, Query({"$expr": named}))
+
+
+async def test_hours_are_settled_before_new_prices_and_those_continue_where_they_ended(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch, commands: Commands
+) -> None:
+    monkeypatch.setattr(trace_totals, "_BATCH", 5)
+    await price(database, 0.001)
+    await calls.write([part for each in range(20) for part in call(each, each, 0, each + 1)])
+    await settle(settling)
+    await price(database, 0.5)
+    await calls.write(call(20, 20, 1, 7))
+    await asyncio.sleep(0.15)
+
+    async for _ in settling._steps(PROJECT):
+        if await database.hour_marks.count_documents({"priced_to": {"$exists": True}}):
+            break
+    assert not await database.hour_marks.count_documents({"hour": {"$exists": True}})
+    commands.sent.clear()
+    steps = [each async for each in TotalsWriter(database, PROJECT).price_again()]
+
+    assert len(steps) == 4  # the first of five batches is done
+    await assert_stored(database)
+
+
+async def test_few_calls_are_read_in_a_step_of_new_prices(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([part for each in range(20) for part in call(each, each // 2, each % 2, each)])
+    await settle(settling)
+    await price(database, 0.5, NOON + HOUR)
+    await price(database, 0.25)
+    monkeypatch.setattr(trace_totals, "MAX_CALLS", 4)
+
+    steps = [each async for each in TotalsWriter(database, PROJECT).price_again()]
+
+    assert len(steps) == 5
+    await assert_stored(database)
+
+
+@pytest.mark.parametrize(
+    ("limits", "number"),
+    [
+        ({"MAX_MODELS": 2}, 8),
+        ({"MAX_TOTAL_BYTES": 1_000}, 8),
+        ({"_MAX_COLLECTED_BYTES": 9}, 9),
+        ({"_MAX_COLLECTED_BYTES": 9, "MAX_BYTES": 4_500}, 8),
+    ],
+)
+async def test_much_usage_leaves_lists_exact(
+    database: Database,
+    calls: CallsStore,
+    lists: TraceListsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+    number: int,
+) -> None:
+    for limit, value in limits.items():
+        monkeypatch.setattr(trace_totals, limit, value)
+    usage = {"usage": {f"{MODEL}-{each}": {"prompt_tokens": 5} for each in range(20)}}
+    parts = [part for each in range(8) for part in call(each, each, 0, each)]
+    await calls.write([*parts, *call(8, 8), end(8, summary=usage), *call(9, 8, 1), end(9, summary=usage)])
+
+    await settle(settling)
+
+    assert not await marked(database)
+    await assert_exact(database, Random(1), 8)
+    assert (await plan(lists, None, BY_COST)).reads_totals
+    totals = await database.trace_totals.find({"usage": {"$exists": True}}).to_list(None)
+    assert len(totals) == number
+
+
+async def test_totals_of_an_hour_may_be_too_large(
+    database: Database,
+    calls: CallsStore,
+    lists: TraceListsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trace_totals, "MAX_BYTES", 2_000)
+    await calls.write([part for each in range(9) for part in call(each, each, 0, each)])
+    for are_read in (False, True):
+        await settle(settling)
+        assert (await plan(lists, None, BY_COST)).reads_totals is are_read
+        await assert_exact(database, Random(1), 6)
+        await calls.delete(PROJECT, [call_id(each) for each in range(1, 9)])
+
+
+async def test_usage_of_a_trace_may_be_larger_than_a_document(
+    database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling
+) -> None:
+    usage = {"usage": {f"{each}{'m' * 60_000}": {"prompt_tokens": 5} for each in range(10)}}
+    for each in range(30):
+        await calls.write([*call(each, 1), end(each, summary=usage)])
+    await calls.write(call(30, 2, 0, 7))
+
+    await settle(settling)
+
+    assert not await marked(database)
+    await assert_exact(database, Random(1), 4)
+    assert (await plan(lists, None, BY_COST)).reads_totals
+
+
+async def test_failure_of_one_hour_leaves_others_settled(
+    database: Database,
+    calls: CallsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await calls.write([part for each in range(6) for part in call(each, each, each)])
+    of_hour = TotalsWriter.of_hour
+
+    async def failing(self: TotalsWriter, hour: int) -> Any:
+        if hour == NOON:
+            raise ValueError("usage that nobody expected")
+        return await of_hour(self, hour)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TotalsWriter, "of_hour", failing)
+
+        async def is_settled() -> bool:
+            await settling.work(PROJECT, 1, pause=0)
+            return await database.hour_marks.distinct("hour") == [NOON]
+
+        await until_found(is_settled)
+    assert "usage that nobody expected" in caplog.text
+    await settle(settling)
+    await assert_stored(database)
+
+
 async def settle_hour(database: Database, settling: Settling, hour: int) -> None:
     """Settle one hour as a worker does, although others are due."""
 
@@ -326,7 +514,7 @@ async def test_killed_workers_leave_exact_lists(
     async def is_settled() -> bool:
         return not await database.hour_marks.count_documents({"live_until": {"$exists": True}})
 
-    for number in range(2):
+    for number in range(3):
         await calls.write([part for each in range(100) for part in call(each, each // 3, each % 9, number + each)])
         with mortal(mongodb_uri, database, "work", changes=rng.randrange(20)) as process:
             await process.end_at(is_settled)
@@ -373,6 +561,20 @@ async def test_calls_of_other_programs_without_trace_or_start_are_left_out(
         (trace_id(1), 1),
         (trace_id(2), 2),
     ]
+
+
+async def test_priced_calls_of_other_programs_without_start_are_left_out(
+    database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(4) for part in call(each, 1, each % 2, tokens=5)])
+    await database.calls.update_one({"id": call_id(2)}, {"$unset": {"started_at": ""}})
+
+    await settle(settling)
+
+    total = await database.trace_totals.find_one({"trace_id": trace_id(1)})
+    assert total
+    assert (total["num_calls"], total["total_tokens"]) == (3, 15)
 
 
 async def test_purge_deletes_totals(database: Database, calls: CallsStore, settling: Settling) -> None:
