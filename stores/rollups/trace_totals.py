@@ -202,7 +202,7 @@ def cost_of(total: Document, prices: Prices) -> float | None:
 
 @dataclass(slots=True)
 class HourTotals:
-    """What to write for the traces of an hour.
+    """Changes of the stored totals of an hour's traces.
 
     Attributes:
         state: the match of the project's state as it was before the calls were read.
