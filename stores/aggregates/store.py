@@ -56,7 +56,7 @@ from stores.query.sort import SortBy, compile_sort
 from stores.query.text_expressions import Expression
 from stores.rollups.documents import CALLS, LATENCIES, MODEL_COLUMN, OWN, REPORTED, VALUES, with_buckets
 from stores.rollups.latencies import read_latencies
-from stores.rollups.parents import find_parents, settled_parents, unclear
+from stores.rollups.parents import find_parents, settled_parents
 from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, count, read_groups
 from stores.rollups.sketches import Sketch
 from stores.usage.classes import FIELDS, STORED
@@ -230,7 +230,7 @@ class Rows:
             parents = await find_parents(database, coverage.project_id, coverage.live, session)
             if len(parents) > MAX_PARENTS:
                 return None
-            plan = unclear(coverage.project_id, parents)
+            plan = Unclear.of_parents(coverage.project_id, parents, are_found=True)
         return lambda found: self.facts(found, database.calls.name, coverage.project_id, prices, plan)
 
     async def rolled_up(
@@ -537,12 +537,11 @@ class AggregatesStore:
         async with self.database.snapshot_session() as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
-            of_own, has_dimensions = rows.counts_own, grouping.has_dimensions
             coverage = await Coverage.find(
                 *(self.database, project_id, match, session, split),
                 by_day=by_day,
-                of_own=of_own,
-                has_dimensions=has_dimensions,
+                of_own=rows.counts_own,
+                has_dimensions=grouping.has_dimensions,
             )
             if coverage is None:
                 return None

@@ -11,7 +11,7 @@ The own usage of a call whose usage scope is unclear is what it reports beyond i
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from stores.database import Database, Document
 from stores.database.content_store import batches
@@ -20,7 +20,7 @@ from stores.database.transactions import Session
 from stores.hours import hour_expression
 from stores.rollups.documents import PARENTS
 from stores.usage.entries import UNCLEAR
-from stores.usage.own import MAX_PARENTS, Unclear
+from stores.usage.own import MAX_PARENTS
 
 Hour = tuple[str, int]
 """A project and the start of an hour."""
@@ -124,10 +124,3 @@ async def settled_parents(
             if len(parents) > MAX_PARENTS:
                 break
     return parents
-
-
-def unclear(project_id: str, parents: Iterable[str]) -> Unclear | None:
-    """Return the plan by which a pipeline computes the own usage of calls of which these are the only parents."""
-    ids = sorted(parents)
-    children: dict[str, Any] = {"project_id": project_id, "visible": True, "parent_id": {"$in": ids}, **_HAS_USAGE}
-    return Unclear([f"{project_id}:{each}" for each in ids], children, are_found=True) if ids else None

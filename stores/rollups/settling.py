@@ -60,11 +60,11 @@ from stores.rollups.documents import (
     stored_rollups,
 )
 from stores.rollups.marks import mark_update, own_mark_update, upsert_marks
-from stores.rollups.parents import find_parents, hours_of_parents, unclear
+from stores.rollups.parents import find_parents, hours_of_parents
 from stores.rollups.trace_totals import STATE_FIELDS, HourTotals, TotalsWriter
 from stores.terms.segments import SegmentWriter, withdraw_segments
 from stores.usage.entries import SUM
-from stores.usage.own import MAX_PARENTS, with_own_usage
+from stores.usage.own import MAX_PARENTS, Unclear, with_own_usage
 
 logger = logging.getLogger("loomql")
 
@@ -294,7 +294,7 @@ class Settling:
         return rows if are_storable(rows) else None
 
     async def _rows(self, project_id: str, match: Document, parents: Iterable[str], tiers: Tiers) -> list[Document]:
-        plan = unclear(project_id, parents)
+        plan = Unclear.of_parents(project_id, parents, are_found=True)
         differs: list[Document] = [{"usage_scope": SUM}, *([plan.match] if plan else ())]
         is_sum = {"$eq": ["$usage_scope", SUM]}
         has_other_own = {"$or": [is_sum, {"$in": ["$_id", {"$literal": plan.parents}]}]} if plan else is_sum

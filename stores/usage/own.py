@@ -16,7 +16,7 @@ finds them.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from stores.database import Collection
 from stores.database.scan_order import scan_hint
@@ -74,6 +74,13 @@ class Unclear:
     reporting: dict[str, Any] = field(default_factory=dict)
     are_found: bool = False
 
+    @classmethod
+    def of_parents(cls, project_id: str, ids: Iterable[str], *, are_found: bool = False) -> Self | None:
+        """Return the plan for calls with these ids, whose children are joined; None if there are none."""
+        parents = sorted(ids)
+        reporting = _visible(project_id) | {"parent_id": {"$in": parents}, "usage": {"$exists": True}}
+        return cls([f"{project_id}:{each}" for each in parents], reporting, are_found) if parents else None
+
     @property
     def match(self) -> dict[str, Any]:
         """MongoDB filter of the calls to compare with their children."""
@@ -121,9 +128,7 @@ async def find_unclear(
     if number <= FEW:
         return Unclear()
     if (known := await known_parents(surveyed_rows[0]["first"], surveyed_rows[0]["last_start"])) is not None:
-        ids = sorted(known)
-        of_known = _visible(project_id) | {"parent_id": {"$in": ids}, "usage": {"$exists": True}}
-        return Unclear([f"{project_id}:{each}" for each in ids], of_known) if ids else None
+        return Unclear.of_parents(project_id, known)
     if await calls.count_documents(match, session=session, limit=limit) == limit:
         return Unclear()
     parents = await _parents(calls, project_id, match | {"usage": {"$exists": True}}, session)
