@@ -456,9 +456,7 @@ class TotalsWriter:
         marks = self._database.hour_marks
 
         async def price(session: Session) -> bool:
-            # Always a change, so that of two workers at different prices one starts again.
-            change = {"$set": {"priced": ids.new_id()}}
-            state = await marks.find_one_and_update(at_these, change, session=session)
+            state = await marks.find_one(at_these, session=session)
             if state is None:
                 return False
             match = {**totals_of(self._project_id, state.get("priced_to", "")), "usage": {"$exists": True}}
@@ -486,7 +484,8 @@ class TotalsWriter:
             ]
             if writes:
                 await self._database.trace_totals.bulk_write(writes, ordered=False, session=session)
-            await marks.update_one(self._state, {"$set": {"priced_to": totals[-1]["_id"]}}, session=session)
+            # Always a change, so that of two workers at different prices one starts again.
+            await marks.update_one(at_these, {"$set": {"priced_to": totals[-1]["_id"]}}, session=session)
             return True
 
         return await self._database.transaction(price)
