@@ -41,7 +41,11 @@ def in_memory(keys: Expression, summed: dict[str, Any], percentiles: Percentiles
         neighbour: {"$arrayElemAt": [f"${lists[number]}", _rank(f"${_all(number)}", percent, above)]}
         for neighbour, number, percent, above in _neighbours(percentiles)
     }
-    pushed = {name: {"$push": f"${field}"} for name, field in zip(lists, fields, strict=True)}
+    # A read of an index alone has null for a missing number.
+    pushed = {
+        name: {"$push": {"$cond": [{"$isNumber": f"${field}"}, f"${field}", "$$REMOVE"]}}
+        for name, field in zip(lists, fields, strict=True)
+    }
     return [
         {"$group": {"_id": keys, **summed, **pushed}},
         {"$set": {name: {"$sortArray": {"input": f"${name}", "sortBy": 1}} for name in lists}},

@@ -7,6 +7,7 @@ import pytest
 from stores.aggregates import metrics
 from stores.aggregates.metrics import PERCENTILES
 from stores.database import Database
+from stores.database.indexes import index_by
 from tests.stores.aggregates.oracle import percentile
 
 COUNT = 100_000
@@ -74,3 +75,18 @@ async def test_small_equal_and_running_groups_have_exact_percentiles(
     }
     assert (rows["a"]["count"], rows["b"]["count"]) == (len(values) + 1, 1)
     assert all(rows["b"][name] is None for name in PERCENTILES)
+
+
+@pytest.mark.parametrize("stages", [IN_MEMORY, BY_COUNTS], ids=["in memory", "by counts"])
+async def test_running_calls_have_no_part_in_percentiles_of_an_index_alone(
+    database: Database, stages: list[dict[str, Any]]
+) -> None:
+    running: list[dict[str, Any]] = [{"_id": str(number), "visible": True} for number in range(4)]
+    ended = [{"_id": f"ended {number}", "visible": True, "latency_ms": number} for number in (10, 20, 30)]
+    await database.calls.insert_many([{"project_id": "acme/chat", **each} for each in running + ended])
+    found = [{"$match": {"project_id": "acme/chat", "visible": True}}, {"$project": {"_id": 0, "latency_ms": 1}}]
+    by_latency = index_by("calls", "project_id", "visible", "latency_ms")
+
+    [row] = await database.calls.aggregate([*found, *stages], hint=by_latency).to_list(None)
+
+    assert (row["count"], row["p50_latency_ms"]) == (7, 20)
