@@ -84,7 +84,10 @@ async def test_running_calls_have_no_part_in_percentiles_of_an_index_alone(
     running: list[dict[str, Any]] = [{"_id": str(number), "visible": True} for number in range(4)]
     ended = [{"_id": f"ended {number}", "visible": True, "latency_ms": number} for number in (10, 20, 30)]
     await database.calls.insert_many([{"project_id": "acme/chat", **each} for each in running + ended])
-    found = [{"$match": {"project_id": "acme/chat", "visible": True}}, {"$project": {"_id": 0, "latency_ms": 1}}]
+    found: list[dict[str, Any]] = [
+        {"$match": {"project_id": "acme/chat", "visible": True}},
+        {"$project": {"_id": 0, "latency_ms": 1}},
+    ]
     by_latency = index_by("calls", "project_id", "visible", "latency_ms")
 
     [row] = await database.calls.aggregate([*found, *stages], hint=by_latency).to_list(None)
