@@ -286,6 +286,8 @@ class TraceQueries:
     ) -> Plan:
         """Execution plan of the first page of a list of traces, for operators of the server.
 
+        With conditions that only calls have, it is the plan of the search for the calls that choose the traces.
+
         Args:
             filter: Filter of the heads; all traces if omitted.
             query: Further condition on fields of the heads; none if omitted.

@@ -14,7 +14,7 @@ list apply to heads. There are three ways to read a page:
 
 from collections import abc
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -452,8 +452,14 @@ class _Traces:
         wanted = self._keys(order)
         if (stored := await self._stored(wanted)) and not stored.prices:
             return replace(await stored.explain(order, self._totals_match, size + 1), reads_totals=True)
-        stages = [{"$match": self._visible}, *sum_stages(wanted, None, has_unclear=False)]
-        return await explain(self._database.calls, stages, (await scan_hint(self._database.calls, stages)).get("hint"))
+        calls = self._database.calls
+        chosen = self._heads if self._filter or self._query else self._any_call
+        if chosen is None:
+            stages = [{"$match": self._visible}, *sum_stages(wanted, None, has_unclear=False)]
+            return await explain(calls, stages, **await scan_hint(calls, stages))
+        with ErrorsAt("any_call") if chosen is self._any_call else nullcontext():
+            async with self._grouping(chosen, {}) as stages:
+                return await explain(calls, stages, **await scan_hint(calls, stages))
 
     def _is_by_start(self, order: Order) -> bool:
         is_by_start = order.keys[0].path == STARTED_AT and order.keys[1].path == "id"
@@ -592,15 +598,16 @@ class _Traces:
         Raises:
             BadInputError: if there are more than `MAX_TRACES`.
         """
-        async with calls.compiled() as compiled:
-            found = await calls.narrowed(compiled)
-            stages: Pipeline = [
-                *found.stages,
-                {"$group": {"_id": "$trace_id"} | accumulators},
-                {"$limit": MAX_TRACES + 1},
-            ]
+        async with self._grouping(calls, accumulators) as stages:
             number = 0
             async for row in rows_in_batches(self._database.calls, stages, self._session):
                 number += 1
                 check_number(number, reason)
                 yield row
+
+    @asynccontextmanager
+    async def _grouping(self, calls: CallsQuery, accumulators: dict[str, Any]) -> AsyncIterator[Pipeline]:
+        """Build the stages that group the calls that pass a condition by trace, up to one trace too many."""
+        async with calls.compiled() as compiled:
+            found = await calls.narrowed(compiled)
+            yield [*found.stages, {"$group": {"_id": "$trace_id"} | accumulators}, {"$limit": MAX_TRACES + 1}]

@@ -140,6 +140,26 @@ async def test_migration_killed_before_any_command_is_completed(
     await assert_exact(database, rng, 10)
 
 
+async def test_process_killed_while_it_marks_all_hours_leaves_exact_answers(
+    mongodb_uri: str, database: Database, calls: CallsStore
+) -> None:
+    await calls.write([start(0)])
+    await database.hour_marks.delete_many({})
+    for number in range(1, 4):
+        await insert(database, number, NOON + number * HOUR)
+    deaths = 0
+    while True:
+        with mortal(mongodb_uri, database, "work", changes=deaths, of="hour_marks") as process:
+            is_killed = await process.end_at(partial(uses_rollups, calls))
+        assert await calls.count(PROJECT) == 4
+        if not is_killed:
+            break
+        deaths += 1
+        await database.hour_marks.delete_many({})
+
+    assert deaths >= 3  # at the end of the first transaction, at the marks, and at `ready`
+
+
 async def test_ten_processes_migrate_and_settle_each_hour_once(
     mongodb_uri: str, database: Database, calls: CallsStore
 ) -> None:

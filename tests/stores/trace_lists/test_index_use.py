@@ -8,8 +8,9 @@ import pytest
 from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.database import Database
 from stores.paging import PageRequest
+from stores.query import Query
 from stores.query.sort import SortBy
-from stores.trace_lists import TraceListsStore
+from stores.trace_lists import AnyCall, TraceListsStore
 from stores.traces import CALLS_AND_ERRORS, TracesStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
@@ -52,6 +53,18 @@ async def test_page_reads_few_calls(
     assert len(examined) == (5 if calls_filter else 4)  # op names are read first
     # The page reads up to 50 roots more than it shows, and the calls between its roots.
     assert max(examined) <= 4 * (SIZE + 2 + 50)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("any_call", [None, AnyCall(CallsFilter(op_names=["op 3"]))], ids=["query", "any call"])
+async def test_explain_shows_how_a_condition_finds_its_traces(database: Database, any_call: AnyCall | None) -> None:
+    query = None if any_call else Query({"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "op 3"}]}})
+    by_errors = [SortBy("num_errors")]
+
+    plan = await TraceListsStore(database).explain(PROJECT, None, by_errors, query, any_call)
+
+    assert plan.returned <= plan.documents_examined <= TRACES // 20
+    assert "op 3" in plan.pipeline_text
 
 
 async def _examined(database: Database, command: dict[str, Any]) -> int:
