@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     admin: bool = False
     """Give the role admin to every client of a server without keys. The `loomql` commands do the same work without
     this setting."""
+    explorer: bool = True
+    """Serve the Explorer, a page to look at traces, at `/`."""
     graphiql: bool = True
     """Serve GraphiQL to browsers."""
     docs: bool = True
@@ -262,7 +264,7 @@ _GROUPS: Final = {
     "data_dir": "MongoDB",
     "database_timeout_seconds": "Timeouts",
     "keys": "Authentication",
-    "graphiql": "Web pages and GraphQL documents",
+    "explorer": "Web pages and GraphQL documents",
     "cors_origins": "Browsers",
     "rate_limit": "Requests and connections",
     "otlp_entity": "OpenTelemetry input",

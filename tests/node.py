@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from app.graphiql.build_hook import Toolchain, toolchain_from_pypi
+from app.build_hook import Toolchain, toolchain_from_pypi
 from tests.installation import Installation
 
 _FOLDER: Final = Path(__file__).parent

@@ -103,6 +103,7 @@ ROUTE_PERMISSIONS: Final = {
     f"{ANY} /graphql": _GRAPHQL,
     f"{WEBSOCKET} /graphql": replace(_GRAPHQL, is_open=_authenticates_later),
     f"{ANY} /graphiql": OPEN,
+    f"{ANY} /explorer": OPEN,
     "GET /docs": OPEN,
     "GET /docs/{path:path}": OPEN,
     "GET /healthz": OPEN,

@@ -17,12 +17,12 @@ from typing import NamedTuple
 from pymongo.errors import PyMongoError
 from rich.console import Console
 
-from app import graphiql
 from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.server import LONE_SERVER, ServeError, bind
 from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
+from app.pages import EXPLORER, GRAPHIQL
 from app.settings import PREFIX, Settings, markdown_table, masked, table, text, variable
 from graphql_schema.schema import sdl
 from stores.database import indexes
@@ -35,7 +35,7 @@ ROOM_MB = 1_500
 MB = 1_000_000
 # Variables of the installation and of the tests, which the server does not read.
 OTHER_VARIABLES = {
-    "LOOMQL_SKIP_GRAPHIQL",
+    "LOOMQL_SKIP_PAGES",
     "LOOMQL_TEST_MONGODB_URI",
     "LOOMQL_REQUIRE_BROWSER",
     "LOOMQL_REQUIRE_CLICKHOUSE",
@@ -107,7 +107,7 @@ def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
         yield from _embedded(settings)
     else:
         yield from _database(settings.mongodb_uri, settings)
-    yield _graphiql(settings)
+    yield _pages(settings)
     yield _port(settings)
 
 
@@ -257,12 +257,13 @@ def _indexes(client: Client, database: str) -> Finding:
     return _ok("indexes", "all exist")
 
 
-def _graphiql(settings: Settings) -> Finding:
-    if not settings.graphiql:
-        return _ok("GraphiQL", "switched off (LOOMQL_GRAPHIQL)")
-    if not (graphiql.DIST / "index.html").is_file():
-        return _warning("GraphiQL", "its assets are missing: install LoomQL again without LOOMQL_SKIP_GRAPHIQL.")
-    return _ok("GraphiQL", "its assets are installed")
+def _pages(settings: Settings) -> Finding:
+    pages = [page for page, is_on in ((EXPLORER, settings.explorer), (GRAPHIQL, settings.graphiql)) if is_on]
+    if not pages:
+        return _ok("pages", "switched off (LOOMQL_EXPLORER, LOOMQL_GRAPHIQL)")
+    if missing := [page.title for page in pages if not page.is_built]:
+        return _warning("pages", f"assets are missing for {' and '.join(missing)}: install LoomQL again without LOOMQL_SKIP_PAGES.")
+    return _ok("pages", f"{' and '.join(page.title for page in pages)} are installed")
 
 
 def _port(settings: Settings) -> Finding:

@@ -239,6 +239,7 @@ def _announce_when_up(settings: Settings, listener: socket.socket) -> None:
     url, reachable = url_of(host, port), (ANY_ADDRESS.get(host, host), port)
     page = "GraphiQL" if settings.graphiql else "GraphQL "
     details = (
+        *([f"  Explorer  {url}/"] if settings.explorer else []),
         f"  {page}  {url}/graphql",
         f"  Data      {data_location(settings)}",
         "  Stop      Ctrl-C",

@@ -42,7 +42,7 @@ _BY_PATH: Final = {
     "/metrics": "metrics",
     "/": "home",
 }
-_BY_PREFIX: Final = frozenset({"files", "export", "weave", "graphiql", "docs"})
+_BY_PREFIX: Final = frozenset({"files", "export", "weave", "explorer", "graphiql", "docs"})
 """First steps of paths that are also the names of their endpoints."""
 
 

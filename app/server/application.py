@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
-from app import graphiql
 from app.admission import Admission
 from app.auth.middleware import KEY_CACHE, CallerMiddleware
 from app.auth.oidc import OidcTokens, parse_claim_grants
@@ -37,6 +36,7 @@ from app.observability.requests import RequestCounters, RequestTrackingMiddlewar
 from app.observability.tracing import TracedCommands, TracedRequests, Tracing, trace_operations
 from app.otlp.endpoint import OtlpEndpoint
 from app.otlp.grpc_server import GrpcAddress, OtlpGrpc
+from app.pages import EXPLORER, GRAPHIQL
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.runtime import Shutdown, shutdown_on_signals, trim_periodically
@@ -229,7 +229,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     over_http, over_websocket = _graphql(process, schema)
     routes: list[BaseRoute] = [
         Route("/graphql", over_http),
-        Route("/", home),
+        Route("/", partial(_home, settings)),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, admission.memory).routes(),
         *ExportEndpoint(schema, settings, process.exports).routes(),
@@ -245,7 +245,9 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     if settings.docs:
         routes += Documentation(has_graphiql=settings.graphiql).routes()
     if settings.graphiql:
-        routes.append(Mount("/graphiql", graphiql.assets))
+        routes.append(Mount("/graphiql", GRAPHIQL))
+    if settings.explorer:
+        routes.append(Mount("/explorer", EXPLORER))
     return guard_routes(routes, PERMISSIONS if settings.graphiql else PERMISSIONS | API_WITHOUT_PAGE)
 
 
@@ -258,7 +260,7 @@ def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP
         schema,
         partial(request_context, max_page_size=settings.max_page_size, max_file_bytes=settings.max_file_bytes),
         settings.max_body_bytes,
-        partial(graphiql.page, has_docs=settings.docs) if settings.graphiql else None,
+        partial(GRAPHIQL.response, _links(settings)) if settings.graphiql else None,
         process.admission,
         settings.max_file_bytes,
         trusted,
@@ -287,9 +289,19 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def home(_request: Request) -> Response:
-    """Redirect to the API, which shows GraphiQL to browsers; relative, so that it works behind a path prefix."""
-    return RedirectResponse("graphql")
+def _links(settings: Settings) -> dict[str, str | None]:
+    """Return the addresses of the pages that this server serves; they are relative, so that a path prefix works."""
+    return {
+        "explorer": "./" if settings.explorer else None,
+        "graphiql": "graphql" if settings.graphiql else None,
+        "docs": "docs" if settings.docs else None,
+        "only-trusted": "" if settings.only_trusted_documents else None,
+    }
+
+
+async def _home(settings: Settings, _request: Request) -> Response:
+    """Return the Explorer, or without it a redirect to the API, which shows GraphiQL to browsers."""
+    return EXPLORER.response(_links(settings)) if settings.explorer else RedirectResponse("graphql")
 
 
 async def not_found(request: Request, _error: Exception) -> Response:

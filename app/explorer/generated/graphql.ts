@@ -1,0 +1,1021 @@
+/* eslint-disable */
+/** Internal type. DO NOT USE DIRECTLY. */
+type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
+/** Internal type. DO NOT USE DIRECTLY. */
+export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
+import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
+/** Kind of change of a call. */
+export type CallEventType =
+  /** Deletion of the call. Removal by a purge or by retention sends no event. */
+  | 'DELETED'
+  /** End of the call, or storage of a complete call. */
+  | 'ENDED'
+  /** Start of the call, which may have ended before the event arrives. */
+  | 'STARTED'
+  /** Change of the display name, or a replaced start or end. */
+  | 'UPDATED';
+
+/** Kind of a call. */
+export type CallKind =
+  /** Run of an agent. */
+  | 'AGENT'
+  /** Step or workflow that combines other calls. */
+  | 'CHAIN'
+  /** Computation of embeddings. */
+  | 'EMBEDDING'
+  /** Evaluation or score of a result. */
+  | 'EVALUATOR'
+  /** Check of an input or output, such as moderation. */
+  | 'GUARDRAIL'
+  /** Request to a language model. */
+  | 'LLM'
+  /** Any other kind that the sender states. */
+  | 'OTHER'
+  /** Creation of a prompt. */
+  | 'PROMPT'
+  /** Ranking of documents by a model. */
+  | 'RERANKER'
+  /** Search for documents. */
+  | 'RETRIEVER'
+  /** Call of a tool. */
+  | 'TOOL';
+
+/** Filter of calls. A call matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries. */
+export type CallsFilter = {
+  /** Ids of calls. */
+  callIds?: Array<string> | null | undefined;
+  /** Deployment environments, such as production. */
+  environments?: Array<string> | null | undefined;
+  /** Types of errors, such as RateLimitError; modules are ignored. */
+  errorTypes?: Array<string> | null | undefined;
+  /** True if only calls with the status ERROR match: those that ended with an exception. */
+  errorsOnly?: boolean | null | undefined;
+  /** Finish reasons of which a call has at least one, such as length; in any sender's spelling. */
+  finishReasons?: Array<string> | null | undefined;
+  /** Refs of which at least one is in the inputs; each is compared as a whole. */
+  inputRefs?: Array<string> | null | undefined;
+  /** Kinds of calls. */
+  kinds?: Array<CallKind> | null | undefined;
+  /** Inclusive upper bound of timeToFirstTokenMs. */
+  maxTimeToFirstTokenMs?: number | null | undefined;
+  /** Inclusive lower bound of timeToFirstTokenMs. */
+  minTimeToFirstTokenMs?: number | null | undefined;
+  /** Exact names of models, each of a call itself (`model`) or of usage that it reports. */
+  models?: Array<string> | null | undefined;
+  /** Op names: a plain name or `name:*` matches that name and every version of the op, as `traceName` and `callsAggregate` show it. A ref matches one version, and `weave:///entity/project/op/name:*` every version. */
+  opNames?: Array<string> | null | undefined;
+  /** Refs of which at least one is in the output; each is compared as a whole. */
+  outputRefs?: Array<string> | null | undefined;
+  /** Ids of parent calls. */
+  parentIds?: Array<string> | null | undefined;
+  /** Providers of models, in any sender's spelling. */
+  providers?: Array<string> | null | undefined;
+  /** Releases of the application. */
+  releases?: Array<string> | null | undefined;
+  /** Exclusive lower bound of startedAt. */
+  startedAfter?: string | null | undefined;
+  /** Exclusive upper bound of startedAt. */
+  startedBefore?: string | null | undefined;
+  /** Statuses of calls. */
+  statuses?: Array<TraceStatus> | null | undefined;
+  /** Tags of which a call has at least one. */
+  tags?: Array<string> | null | undefined;
+  /** Ids of threads. */
+  threadIds?: Array<string> | null | undefined;
+  /** Ids of traces. */
+  traceIds?: Array<string> | null | undefined;
+  /** True if only calls without a parent match. */
+  traceRootsOnly?: boolean | null | undefined;
+  /** Ids of turns. */
+  turnIds?: Array<string> | null | undefined;
+  /** Ids of end users. */
+  userIds?: Array<string> | null | undefined;
+  /** W&B runs of the calls, as entity/project/run. */
+  wbRunIds?: Array<string> | null | undefined;
+  /** Users who wrote the calls. */
+  wbUserIds?: Array<string> | null | undefined;
+};
+
+/** Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`. */
+export type ContainsOperation = {
+  /** True if letter case is ignored; substr is then at most 1,000 characters long. */
+  caseInsensitive?: boolean;
+  /** Text to search; a list or an object is searched as its compact JSON. */
+  input: Operand;
+  /** Text to look for. */
+  substr: Operand;
+};
+
+/** Conversion: `{input: {getField: "inputs.age"}, to: INT}`. */
+export type ConvertOperation = {
+  /** Value to convert. */
+  input: Operand;
+  /** Target type; the result is null if the value cannot be converted. */
+  to: ConvertTo;
+};
+
+/** Target type of a conversion. */
+export type ConvertTo =
+  /** Boolean: a boolean, "true", "false", or a number (0 is false). */
+  | 'BOOL'
+  /** Double: a number, or a string that contains one. */
+  | 'DOUBLE'
+  /** Boolean: true for any value but null. */
+  | 'EXISTS'
+  /** Integer: an integer, or a string that contains one. */
+  | 'INT'
+  /** String: a string, the text of a number or boolean, or any other JSON value as text. */
+  | 'STRING';
+
+/** Membership: true if a value equals one of several. */
+export type InOperation = {
+  /** Value to look for. */
+  input: Operand;
+  /** Values to compare with. */
+  values: Array<Operand>;
+};
+
+/** Value: a literal, a field, a conversion, or the result of an operation. */
+export type Operand =
+  {   /** Conjunction: true if all operands are true. */
+  and: Array<Operand>; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never;   /** Substring test: true if a text contains another. */
+  contains: ContainsOperation; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never;   /** Conversion to another type; a condition must convert to BOOL or EXISTS. */
+  convert: ConvertOperation; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never;   /** Equality: Two operands. Numbers are equal by value, lists and objects by their members in order, and a missing value equals null. A field with a fixed set of values, such as `status`, ignores letter case. For `op_name`, a plain name or `name:*` also matches the versions of that op. */
+  eq: Array<Operand>; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never;   /** Existence test: true if the operand is present and not null. */
+  exists: Operand; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never;   /** Field name, such as `started_at`, `op_name` or `status`, or a path into inputs, output, attributes or summary, such as `inputs.messages.0.content`. Write a dot inside a key as `\\.` For calls, also a field of their feedback by type, or `*` for any type: `feedback.[wandb.reaction.1].payload.emoji`. A comparison is true if it is true for any such feedback; without feedback the value is null. A feedback field that is null also equals an empty text. */
+  getField: string; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never;   /** Greater than: Two operands. Numbers are compared with numbers, strings with strings. */
+  gt: Array<Operand>; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never;   /** Greater than or equal: Two operands. */
+  gte: Array<Operand>; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never;   /** Membership: true if the operand equals one of several values. */
+  in: InOperation; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never;   /** Null test: true if the operand is null or missing. */
+  isNull: Operand; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never;   /** Literal string, number or boolean. */
+  literal: string | number | boolean; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never;   /** Less than: Two operands. */
+  lt: Array<Operand>; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never;   /** Less than or equal: Two operands. */
+  lte: Array<Operand>; ne?: never; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never;   /** Inequality: Two operands. True exactly if eq is false. */
+  ne: Array<Operand>; not?: never; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never;   /** Negation: true if the operand is false; a list of one. */
+  not: Array<Operand>; nullLiteral?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never;   /** True for the value null; false is rejected. */
+  nullLiteral: boolean; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never;   /** Disjunction: true if at least one operand is true. */
+  or: Array<Operand>; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; getField?: never; gt?: never; gte?: never; in?: never; isNull?: never; literal?: never; lt?: never; lte?: never; ne?: never; not?: never; nullLiteral?: never; or?: never;   /** Prefix test: Two operands. True if the first is a string that starts with the second. */
+  startsWith: Array<Operand>; };
+
+/** Condition: exactly one operation, such as `{gt: [{getField: "latency_ms"}, {literal: 1000}]}`. Conditions nest in `and`, `or` and `not`. */
+export type Operation =
+  {   /** Conjunction: true if all operands are true. */
+  and: Array<Operand>; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never;   /** Substring test: true if a text contains another. */
+  contains: ContainsOperation; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never;   /** Conversion to another type; a condition must convert to BOOL or EXISTS. */
+  convert: ConvertOperation; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never;   /** Equality: Two operands. Numbers are equal by value, lists and objects by their members in order, and a missing value equals null. A field with a fixed set of values, such as `status`, ignores letter case. For `op_name`, a plain name or `name:*` also matches the versions of that op. */
+  eq: Array<Operand>; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never;   /** Existence test: true if the operand is present and not null. */
+  exists: Operand; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never;   /** Greater than: Two operands. Numbers are compared with numbers, strings with strings. */
+  gt: Array<Operand>; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never;   /** Greater than or equal: Two operands. */
+  gte: Array<Operand>; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never;   /** Membership: true if the operand equals one of several values. */
+  in: InOperation; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never;   /** Null test: true if the operand is null or missing. */
+  isNull: Operand; lt?: never; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never;   /** Less than: Two operands. */
+  lt: Array<Operand>; lte?: never; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never;   /** Less than or equal: Two operands. */
+  lte: Array<Operand>; ne?: never; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never;   /** Inequality: Two operands. True exactly if eq is false. */
+  ne: Array<Operand>; not?: never; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never;   /** Negation: true if the operand is false; a list of one. */
+  not: Array<Operand>; or?: never; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never;   /** Disjunction: true if at least one operand is true. */
+  or: Array<Operand>; startsWith?: never; }
+  |  { and?: never; contains?: never; convert?: never; eq?: never; exists?: never; gt?: never; gte?: never; in?: never; isNull?: never; lt?: never; lte?: never; ne?: never; not?: never; or?: never;   /** Prefix test: Two operands. True if the first is a string that starts with the second. */
+  startsWith: Array<Operand>; };
+
+/** Condition on fields of the entries, typed or as JSON. */
+export type QueryInput =
+  {   /** Condition as typed input, which GraphiQL completes. */
+  expr: Operation; json?: never; }
+  |  { expr?: never;   /** Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}. */
+  json: unknown; };
+
+/** Key of a sort; entries with equal keys are ordered by id, in the direction of the last key. */
+export type SortBy = {
+  /** Direction of the sort. */
+  direction: SortDirection;
+  /** Field name, such as started_at, latency_ms or op_name. A field of the feedback on calls, such as feedback.[wandb.reaction.1].created_at, is read from the newest feedback of the type. */
+  field: string;
+};
+
+/** Direction of a sort; null and missing values are last in both directions. */
+export type SortDirection =
+  /** Ascending: smallest, earliest or alphabetically first entries first. */
+  | 'ASC'
+  /** Descending: largest, latest or alphabetically last entries first. */
+  | 'DESC';
+
+/** Length of a time bucket. */
+export type TimeBucket =
+  /** One calendar day of the time zone, 23 to 25 hours long. */
+  | 'DAY'
+  /** One hour. */
+  | 'HOUR'
+  /** One minute. */
+  | 'MINUTE'
+  /** One calendar month of the time zone. */
+  | 'MONTH'
+  /** One calendar week of the time zone, from Monday. */
+  | 'WEEK';
+
+/** Status of a call. */
+export type TraceStatus =
+  /** Ended without an exception, but descendants failed. */
+  | 'DESCENDANT_ERROR'
+  /** Ended with an exception. */
+  | 'ERROR'
+  /** Started but not ended. */
+  | 'RUNNING'
+  /** Ended without an exception. */
+  | 'SUCCESS';
+
+export type ProjectsQueryVariables = Exact<{
+  first: number;
+  after?: string | null | undefined;
+}>;
+
+
+export type ProjectsQuery = { projects: { nodes: Array<{ id: string, callCount: number, lastActivityAt: string | null }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+
+export type ProjectActivityQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  timezone?: string | null | undefined;
+}>;
+
+
+export type ProjectActivityQuery = { callsAggregate: { rows: Array<{ bucketStart: string | null, count: number, errorCount: number, cost: number | null }> } | null };
+
+export type TraceHeadQueryVariables = Exact<{
+  projectId: string;
+  traceId: string;
+}>;
+
+
+export type TraceHeadQuery = { trace: { traceId: string, name: string | null, kind: CallKind | null, status: TraceStatus | null, startedAt: string | null, endedAt: string | null, latencyMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null } | null };
+
+export type TraceTreeQueryVariables = Exact<{
+  projectId: string;
+  traceId: string;
+  first: number;
+  after?: string | null | undefined;
+}>;
+
+
+export type TraceTreeQuery = { trace: { tree: { nodes: Array<{ parentId: string | null, call: { id: string, parentId: string | null, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, endedAt: string | null, model: string | null, totalTokens: number | null } }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } } | null };
+
+export type TreeCallFragment = { id: string, parentId: string | null, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, endedAt: string | null, model: string | null, totalTokens: number | null };
+
+export type TraceCostsQueryVariables = Exact<{
+  projectId: string;
+  traceId: string;
+}>;
+
+
+export type TraceCostsQuery = { usageTree: Array<{ id: string, ownUsage: { totalTokens: number, cost: number | null }, totalUsage: { totalTokens: number, cost: number | null } }> | null };
+
+export type TraceChangesSubscriptionVariables = Exact<{
+  projectId: string;
+  filter: CallsFilter;
+  after?: string | null | undefined;
+}>;
+
+
+export type TraceChangesSubscription = { callEvents: { type: CallEventType, cursor: string, call: { id: string, parentId: string | null, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, endedAt: string | null, model: string | null, totalTokens: number | null } } };
+
+export type CallDetailsQueryVariables = Exact<{
+  projectId: string;
+  id: string;
+}>;
+
+
+export type CallDetailsQuery = { call: { id: string, ref: string, traceId: string, parentId: string | null, opName: string, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, endedAt: string | null, latencyMs: number | null, timeToFirstTokenMs: number | null, model: string | null, provider: string | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, errorType: string | null, exception: string | null, finishReasons: Array<string> | null, attributes: unknown, inputs: unknown, output: unknown, summary: unknown, totalTokens: number | null, totalCost: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+        | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+        | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+        | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+        | { __typename: 'ReasoningPart', text: string }
+        | { __typename: 'RefusalPart', text: string }
+        | { __typename: 'TextPart', text: string }
+        | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+        | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+      > }> | null, outputMessages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+        | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+        | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+        | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+        | { __typename: 'ReasoningPart', text: string }
+        | { __typename: 'RefusalPart', text: string }
+        | { __typename: 'TextPart', text: string }
+        | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+        | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+      > }> | null, costs: Array<{ model: string, requests: number | null, totalTokens: number | null, totalCost: number | null, uncachedInputTokens: number, cacheReadTokens: number, cacheWrite5mTokens: number, cacheWrite1hTokens: number, reasoningTokens: number, outputTokens: number | null }>, usage: Array<{ model: string, requests: number | null, totalTokens: number | null, inputTokens: number | null, outputTokens: number | null, cacheReadTokens: number, reasoningTokens: number }>, inputRefs: Array<{ ref: string, kind: string }>, outputRefs: Array<{ ref: string, kind: string }>, prompt: { objectId: string, digest: string, versionIndex: number } | null, feedback: { nodes: Array<{ id: string, feedbackType: string, payload: unknown, creator: string | null, wbUserId: string | null, createdAt: string }> } } | null };
+
+export type MessageFragment = { role: string, name: string | null, finishReason: string | null, parts: Array<
+    | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+    | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+    | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+    | { __typename: 'ReasoningPart', text: string }
+    | { __typename: 'RefusalPart', text: string }
+    | { __typename: 'TextPart', text: string }
+    | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+    | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+  > };
+
+export type GiveFeedbackMutationVariables = Exact<{
+  projectId: string;
+  weaveRef: string;
+  feedbackType: string;
+  payload: unknown;
+}>;
+
+
+export type GiveFeedbackMutation = { feedbackCreate: { id: string } | null };
+
+export type RemoveFeedbackMutationVariables = Exact<{
+  projectId: string;
+  query: QueryInput;
+}>;
+
+
+export type RemoveFeedbackMutation = { feedbackPurge: { numPurged: number } | null };
+
+export type TracesQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  totals?: QueryInput | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+  offset?: number | null | undefined;
+}>;
+
+
+export type TracesQuery = { traces: { nodes: Array<{ traceId: string, name: string | null, kind: CallKind | null, status: TraceStatus | null, startedAt: string | null, latencyMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean, hasPreviousPage: boolean } } | null };
+
+export type TracesCountQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  totals?: QueryInput | null | undefined;
+}>;
+
+
+export type TracesCountQuery = { traces: { totalCount: number } | null };
+
+export type CallsQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+  offset?: number | null | undefined;
+}>;
+
+
+export type CallsQuery = { calls: { nodes: Array<{ id: string, ref: string, traceId: string, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, latencyMs: number | null, model: string | null, totalTokens: number | null, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, errorType: string | null }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean, hasPreviousPage: boolean } } | null };
+
+export type CallRowFragment = { id: string, ref: string, traceId: string, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, latencyMs: number | null, model: string | null, totalTokens: number | null, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, errorType: string | null };
+
+export type CallsCountQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+}>;
+
+
+export type CallsCountQuery = { callsStats: { count: number } | null };
+
+export type HistogramQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  bucket: TimeBucket;
+  timezone?: string | null | undefined;
+}>;
+
+
+export type HistogramQuery = { callsAggregate: { rows: Array<{ bucketStart: string | null, bucketEnd: string | null, count: number, errorCount: number }> } | null };
+
+export type FacetsQueryVariables = Exact<{
+  projectId: string;
+  fields: Array<string> | string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  limit?: number | null | undefined;
+}>;
+
+
+export type FacetsQuery = { callsFacets: Array<{ field: string, numDistinct: number, numMissing: number, values: Array<{ value: unknown, isStart: boolean, count: number }> }> | null };
+
+export type PathsQueryVariables = Exact<{
+  projectId: string;
+}>;
+
+
+export type PathsQuery = { callsPaths: { paths: Array<{ path: string, share: number, example: unknown }> } | null };
+
+export type EventsCursorQueryVariables = Exact<{
+  projectId: string;
+}>;
+
+
+export type EventsCursorQuery = { callEventsCursor: string | null };
+
+export type NewCallsSubscriptionVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+
+export type NewCallsSubscription = { callEvents: { type: CallEventType, cursor: string, call: { id: string, ref: string, traceId: string, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, latencyMs: number | null, model: string | null, totalTokens: number | null, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, errorType: string | null } } };
+
+export class TypedDocumentString<TResult, TVariables>
+  extends String
+  implements DocumentTypeDecoration<TResult, TVariables>
+{
+  __apiType?: NonNullable<DocumentTypeDecoration<TResult, TVariables>['__apiType']>;
+  private value: string;
+  public __meta__?: Record<string, any> | undefined;
+
+  constructor(value: string, __meta__?: Record<string, any> | undefined) {
+    super(value);
+    this.value = value;
+    this.__meta__ = __meta__;
+  }
+
+  override toString(): string & DocumentTypeDecoration<TResult, TVariables> {
+    return this.value;
+  }
+}
+export const TreeCallFragmentDoc = new TypedDocumentString(`
+    fragment TreeCall on CallSchema {
+  id
+  parentId
+  traceName
+  kind
+  status
+  startedAt
+  endedAt
+  model
+  totalTokens
+}
+    `, {"fragmentName":"TreeCall"}) as unknown as TypedDocumentString<TreeCallFragment, unknown>;
+export const MessageFragmentDoc = new TypedDocumentString(`
+    fragment Message on ChatMessage {
+  role
+  name
+  finishReason
+  parts {
+    __typename
+    ... on TextPart {
+      text
+    }
+    ... on ReasoningPart {
+      text
+    }
+    ... on RefusalPart {
+      text
+    }
+    ... on ImagePart {
+      url
+      ref
+      data
+      mediaType
+      imageName: name
+    }
+    ... on AudioPart {
+      url
+      ref
+      mediaType
+      audioName: name
+    }
+    ... on FilePart {
+      url
+      ref
+      fileId
+      mediaType
+      fileName: name
+    }
+    ... on ToolCallPart {
+      callId: id
+      toolName: name
+      arguments
+    }
+    ... on ToolResultPart {
+      resultId: id
+      result
+    }
+  }
+}
+    `, {"fragmentName":"Message"}) as unknown as TypedDocumentString<MessageFragment, unknown>;
+export const CallRowFragmentDoc = new TypedDocumentString(`
+    fragment CallRow on CallSchema {
+  id
+  ref
+  traceId
+  traceName
+  kind
+  status
+  startedAt
+  latencyMs
+  model
+  totalTokens
+  totalCost
+  userId
+  threadId
+  tags
+  environment
+  release
+  errorType
+}
+    `, {"fragmentName":"CallRow"}) as unknown as TypedDocumentString<CallRowFragment, unknown>;
+export const ProjectsDocument = new TypedDocumentString(`
+    query Projects($first: Int!, $after: String) {
+  projects(
+    first: $first
+    after: $after
+    sortBy: [{field: "last_activity_at", direction: DESC}]
+  ) {
+    nodes {
+      id
+      callCount
+      lastActivityAt
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+    `, {"hash":"sha256:28876f389f7908e23a6406a5d5d3cf47cd479f52b37afba9382f005f4297b708"}) as unknown as TypedDocumentString<ProjectsQuery, ProjectsQueryVariables>;
+export const ProjectActivityDocument = new TypedDocumentString(`
+    query ProjectActivity($projectId: ID!, $filter: CallsFilter, $timezone: String) {
+  callsAggregate(
+    projectId: $projectId
+    filter: $filter
+    groupBy: [TIME_BUCKET]
+    bucket: DAY
+    timezone: $timezone
+  ) {
+    rows {
+      bucketStart
+      count
+      errorCount
+      cost
+    }
+  }
+}
+    `, {"hash":"sha256:8156f85fa14e008c849313438ee0a9a4730858263c0658b9f5716312aa81dce7"}) as unknown as TypedDocumentString<ProjectActivityQuery, ProjectActivityQueryVariables>;
+export const TraceHeadDocument = new TypedDocumentString(`
+    query TraceHead($projectId: ID!, $traceId: ID!) {
+  trace(projectId: $projectId, traceId: $traceId) {
+    traceId
+    name
+    kind
+    status
+    startedAt
+    endedAt
+    latencyMs
+    numCalls
+    numErrors
+    totalTokens
+    totalCost
+    userId
+    threadId
+    tags
+    environment
+    release
+  }
+}
+    `, {"hash":"sha256:d7cfc815fbfc84eb246b0047029d96e3d001dbb992b1fec923e42f3adcf2c857"}) as unknown as TypedDocumentString<TraceHeadQuery, TraceHeadQueryVariables>;
+export const TraceTreeDocument = new TypedDocumentString(`
+    query TraceTree($projectId: ID!, $traceId: ID!, $first: Int!, $after: String) {
+  trace(projectId: $projectId, traceId: $traceId) {
+    tree(first: $first, after: $after) {
+      nodes {
+        parentId
+        call {
+          ...TreeCall
+        }
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+    }
+  }
+}
+    fragment TreeCall on CallSchema {
+  id
+  parentId
+  traceName
+  kind
+  status
+  startedAt
+  endedAt
+  model
+  totalTokens
+}`, {"hash":"sha256:438dab77ec2f3b9746754c8ba89d3cc08c8faa9e65084d77613d76efc6f15801"}) as unknown as TypedDocumentString<TraceTreeQuery, TraceTreeQueryVariables>;
+export const TraceCostsDocument = new TypedDocumentString(`
+    query TraceCosts($projectId: ID!, $traceId: ID!) {
+  usageTree(projectId: $projectId, traceId: $traceId) {
+    id
+    ownUsage {
+      totalTokens
+      cost
+    }
+    totalUsage {
+      totalTokens
+      cost
+    }
+  }
+}
+    `, {"hash":"sha256:c792a4996da7464621241e0006633dd960457edef53eaed891cd42d1e19d34b9"}) as unknown as TypedDocumentString<TraceCostsQuery, TraceCostsQueryVariables>;
+export const TraceChangesDocument = new TypedDocumentString(`
+    subscription TraceChanges($projectId: ID!, $filter: CallsFilter!, $after: String) {
+  callEvents(projectId: $projectId, filter: $filter, after: $after) {
+    type
+    cursor
+    call {
+      ...TreeCall
+    }
+  }
+}
+    fragment TreeCall on CallSchema {
+  id
+  parentId
+  traceName
+  kind
+  status
+  startedAt
+  endedAt
+  model
+  totalTokens
+}`, {"hash":"sha256:0bf837192f27997bd252a648f00eca2dbe835b109c3ddbb2e57daa095cab639d"}) as unknown as TypedDocumentString<TraceChangesSubscription, TraceChangesSubscriptionVariables>;
+export const CallDetailsDocument = new TypedDocumentString(`
+    query CallDetails($projectId: ID!, $id: ID!) {
+  call(projectId: $projectId, id: $id) {
+    id
+    ref
+    traceId
+    parentId
+    opName
+    traceName
+    kind
+    status
+    startedAt
+    endedAt
+    latencyMs
+    timeToFirstTokenMs
+    model
+    provider
+    userId
+    threadId
+    tags
+    environment
+    release
+    errorType
+    exception
+    finishReasons
+    attributes
+    inputs
+    output
+    summary
+    totalTokens
+    totalCost
+    messages(last: 200) {
+      ...Message
+    }
+    outputMessages(first: 200) {
+      ...Message
+    }
+    costs {
+      model
+      requests
+      totalTokens
+      totalCost
+      uncachedInputTokens
+      cacheReadTokens
+      cacheWrite5mTokens
+      cacheWrite1hTokens
+      reasoningTokens
+      outputTokens
+    }
+    usage {
+      model
+      requests
+      totalTokens
+      inputTokens
+      outputTokens
+      cacheReadTokens
+      reasoningTokens
+    }
+    inputRefs {
+      ref
+      kind
+    }
+    outputRefs {
+      ref
+      kind
+    }
+    prompt {
+      objectId
+      digest
+      versionIndex
+    }
+    feedback(last: 50) {
+      nodes {
+        id
+        feedbackType
+        payload
+        creator
+        wbUserId
+        createdAt
+      }
+    }
+  }
+}
+    fragment Message on ChatMessage {
+  role
+  name
+  finishReason
+  parts {
+    __typename
+    ... on TextPart {
+      text
+    }
+    ... on ReasoningPart {
+      text
+    }
+    ... on RefusalPart {
+      text
+    }
+    ... on ImagePart {
+      url
+      ref
+      data
+      mediaType
+      imageName: name
+    }
+    ... on AudioPart {
+      url
+      ref
+      mediaType
+      audioName: name
+    }
+    ... on FilePart {
+      url
+      ref
+      fileId
+      mediaType
+      fileName: name
+    }
+    ... on ToolCallPart {
+      callId: id
+      toolName: name
+      arguments
+    }
+    ... on ToolResultPart {
+      resultId: id
+      result
+    }
+  }
+}`, {"hash":"sha256:1e13d830fcc96d505981bcb681e291cfdfcf64412b4f16c715980cea3e6213bc"}) as unknown as TypedDocumentString<CallDetailsQuery, CallDetailsQueryVariables>;
+export const GiveFeedbackDocument = new TypedDocumentString(`
+    mutation GiveFeedback($projectId: ID!, $weaveRef: String!, $feedbackType: String!, $payload: JSON!) {
+  feedbackCreate(
+    projectId: $projectId
+    weaveRef: $weaveRef
+    feedbackType: $feedbackType
+    payload: $payload
+  ) {
+    id
+  }
+}
+    `, {"hash":"sha256:df67c882c408999eb0e70cba97f365bb86b6e5153f18bd04eca85ac1a32d4b36"}) as unknown as TypedDocumentString<GiveFeedbackMutation, GiveFeedbackMutationVariables>;
+export const RemoveFeedbackDocument = new TypedDocumentString(`
+    mutation RemoveFeedback($projectId: ID!, $query: QueryInput!) {
+  feedbackPurge(projectId: $projectId, query: $query) {
+    numPurged
+  }
+}
+    `, {"hash":"sha256:b63b1c50e1338fc9a11e98bbf5e685e3fe0eeffac4f935b89e762f9b8e2c7492"}) as unknown as TypedDocumentString<RemoveFeedbackMutation, RemoveFeedbackMutationVariables>;
+export const TracesDocument = new TypedDocumentString(`
+    query Traces($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $sortBy: [SortBy!], $totals: QueryInput, $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
+  traces(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    totals: $totals
+    sortBy: $sortBy
+    first: $first
+    after: $after
+    last: $last
+    before: $before
+    offset: $offset
+  ) {
+    nodes {
+      traceId
+      name
+      kind
+      status
+      startedAt
+      latencyMs
+      numCalls
+      numErrors
+      totalTokens
+      totalCost
+      userId
+      threadId
+      tags
+      environment
+      release
+    }
+    pageInfo {
+      startCursor
+      endCursor
+      hasNextPage
+      hasPreviousPage
+    }
+  }
+}
+    `, {"hash":"sha256:98eb0ed3a47ce91a6992dfe2c08c9ec8836155771e9a38cf5e085a7918c39a72"}) as unknown as TypedDocumentString<TracesQuery, TracesQueryVariables>;
+export const TracesCountDocument = new TypedDocumentString(`
+    query TracesCount($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $totals: QueryInput) {
+  traces(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    totals: $totals
+    first: 0
+  ) {
+    totalCount
+  }
+}
+    `, {"hash":"sha256:94bff1f0bfc06d1a1fa49f2dd4bc730c5f3fae6c3a9d65da797878f6bf6aa5a5"}) as unknown as TypedDocumentString<TracesCountQuery, TracesCountQueryVariables>;
+export const CallsDocument = new TypedDocumentString(`
+    query Calls($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $sortBy: [SortBy!], $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
+  calls(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    sortBy: $sortBy
+    first: $first
+    after: $after
+    last: $last
+    before: $before
+    offset: $offset
+  ) {
+    nodes {
+      ...CallRow
+    }
+    pageInfo {
+      startCursor
+      endCursor
+      hasNextPage
+      hasPreviousPage
+    }
+  }
+}
+    fragment CallRow on CallSchema {
+  id
+  ref
+  traceId
+  traceName
+  kind
+  status
+  startedAt
+  latencyMs
+  model
+  totalTokens
+  totalCost
+  userId
+  threadId
+  tags
+  environment
+  release
+  errorType
+}`, {"hash":"sha256:c1231f69622da8673c2e26a2aeeca3388ec4b62bf30cdad09ff6d797081fd41d"}) as unknown as TypedDocumentString<CallsQuery, CallsQueryVariables>;
+export const CallsCountDocument = new TypedDocumentString(`
+    query CallsCount($projectId: ID!, $filter: CallsFilter, $query: QueryInput) {
+  callsStats(projectId: $projectId, filter: $filter, query: $query) {
+    count
+  }
+}
+    `, {"hash":"sha256:17f77f7e739c204b89d4c036020db8568a32430b5d88c7cc768185d1b74f76f5"}) as unknown as TypedDocumentString<CallsCountQuery, CallsCountQueryVariables>;
+export const HistogramDocument = new TypedDocumentString(`
+    query Histogram($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $bucket: TimeBucket!, $timezone: String) {
+  callsAggregate(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    groupBy: [TIME_BUCKET]
+    bucket: $bucket
+    timezone: $timezone
+    limit: 2000
+  ) {
+    rows {
+      bucketStart
+      bucketEnd
+      count
+      errorCount
+    }
+  }
+}
+    `, {"hash":"sha256:b7f8fbc42e05c76748ac05b906f4446d2c99985d095c814d2df6467f1878022b"}) as unknown as TypedDocumentString<HistogramQuery, HistogramQueryVariables>;
+export const FacetsDocument = new TypedDocumentString(`
+    query Facets($projectId: ID!, $fields: [String!]!, $filter: CallsFilter, $query: QueryInput, $limit: Int) {
+  callsFacets(
+    projectId: $projectId
+    fields: $fields
+    filter: $filter
+    query: $query
+    limit: $limit
+  ) {
+    field
+    values {
+      value
+      isStart
+      count
+    }
+    numDistinct
+    numMissing
+  }
+}
+    `, {"hash":"sha256:63626a82bf02bd43b4e48ed020ef933467ff2aa5ae879ca9903c00ddb008341d"}) as unknown as TypedDocumentString<FacetsQuery, FacetsQueryVariables>;
+export const PathsDocument = new TypedDocumentString(`
+    query Paths($projectId: ID!) {
+  callsPaths(projectId: $projectId) {
+    paths {
+      path
+      share
+      example
+    }
+  }
+}
+    `, {"hash":"sha256:457c445d13d73780264514a7f0455d460679dc9eb93bafb58bef37564d3b551f"}) as unknown as TypedDocumentString<PathsQuery, PathsQueryVariables>;
+export const EventsCursorDocument = new TypedDocumentString(`
+    query EventsCursor($projectId: ID!) {
+  callEventsCursor(projectId: $projectId)
+}
+    `, {"hash":"sha256:c52b71860236bb60470dd2f6680813bd6e3fbd749b7db160eb1cd2efd7361009"}) as unknown as TypedDocumentString<EventsCursorQuery, EventsCursorQueryVariables>;
+export const NewCallsDocument = new TypedDocumentString(`
+    subscription NewCalls($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $after: String) {
+  callEvents(projectId: $projectId, filter: $filter, query: $query, after: $after) {
+    type
+    cursor
+    call {
+      ...CallRow
+    }
+  }
+}
+    fragment CallRow on CallSchema {
+  id
+  ref
+  traceId
+  traceName
+  kind
+  status
+  startedAt
+  latencyMs
+  model
+  totalTokens
+  totalCost
+  userId
+  threadId
+  tags
+  environment
+  release
+  errorType
+}`, {"hash":"sha256:4380e0aafed6253525c396a264ccb1208bbf6e51e5dbadf341ab002dbf3abd0e"}) as unknown as TypedDocumentString<NewCallsSubscription, NewCallsSubscriptionVariables>;

@@ -1,0 +1,103 @@
+// Rows of a list that are read in pages as somebody scrolls, in both directions.
+
+import { signal } from "@preact/signals";
+
+import { ApiError } from "./api";
+
+export const PAGE = 100;
+
+/** Arguments of a page. */
+export interface PageArguments {
+  first?: number;
+  after?: string;
+  last?: number;
+  before?: string;
+  offset?: number;
+}
+
+export interface Page<Row> {
+  nodes: readonly Row[];
+  pageInfo: { startCursor?: string | null; endCursor?: string | null; hasNextPage: boolean };
+}
+
+type Read<Row> = (page: PageArguments, abort: AbortSignal) => Promise<Page<Row>>;
+
+/**
+ * A list of rows by index. A page beside one that is known is read by cursor; one that is far away is read by offset,
+ * which costs more the farther it is.
+ */
+export class Rows<Row> {
+  /** Changes whenever rows arrive. */
+  readonly version = signal(0);
+  readonly error = signal<ApiError | null>(null);
+  /** Number of rows as far as the pages tell: the end of the list once a page was the last one. */
+  readonly end = signal<number | null>(null);
+
+  private readonly pages = new Map<number, Page<Row>>();
+  private readonly running = new Map<number, AbortController>();
+
+  constructor(private readonly read: Read<Row>) {}
+
+  /** Return a row; undefined if it is not read yet. */
+  at(index: number): Row | undefined {
+    return this.pages.get(Math.floor(index / PAGE))?.nodes[index % PAGE];
+  }
+
+  /** True if some rows were read, or the list is known to be empty. */
+  get isRead(): boolean {
+    return this.pages.size > 0;
+  }
+
+  /** Read the rows of a range, and the page after it; requests for other pages end. */
+  need(from: number, to: number): void {
+    const last = this.end.value === null ? Infinity : Math.max(0, Math.ceil(this.end.value / PAGE) - 1);
+    const [low, high] = [Math.max(0, Math.floor(from / PAGE)), Math.min(last, Math.floor(Math.max(from, to - 1) / PAGE))];
+    for (const [page, abort] of this.running) {
+      if (page < low - 1 || page > high + 1) {
+        abort.abort();
+        this.running.delete(page);
+      }
+    }
+    if (this.error.value) return;
+    for (let page = low; page <= high; page++) this.load(page);
+    if (this.pages.has(high) && high + 1 <= last) this.load(high + 1);
+  }
+
+  /** Read again after an error. */
+  retry(): void {
+    this.error.value = null;
+    this.version.value++;
+  }
+
+  /** End all requests. */
+  stop(): void {
+    for (const abort of this.running.values()) abort.abort();
+    this.running.clear();
+  }
+
+  private load(page: number): void {
+    if (this.pages.has(page) || this.running.has(page)) return;
+    // The page before comes soon and has the cursor.
+    if (this.running.has(page - 1)) return;
+    const abort = new AbortController();
+    this.running.set(page, abort);
+    const [previous, next] = [this.pages.get(page - 1), this.pages.get(page + 1)];
+    let asked: PageArguments = { first: PAGE };
+    if (previous?.pageInfo.endCursor) asked = { first: PAGE, after: previous.pageInfo.endCursor };
+    else if (page > 0 && next?.pageInfo.startCursor) asked = { last: PAGE, before: next.pageInfo.startCursor };
+    else if (page > 0) asked = { first: PAGE, offset: page * PAGE };
+    this.read(asked, abort.signal).then(
+      (found) => {
+        this.running.delete(page);
+        this.pages.set(page, found);
+        if (!("last" in asked) && !found.pageInfo.hasNextPage) this.end.value = page * PAGE + found.nodes.length;
+        this.version.value++;
+      },
+      (error: unknown) => {
+        this.running.delete(page);
+        if (abort.signal.aborted) return;
+        this.error.value = error instanceof ApiError ? error : new ApiError(String(error), "INTERNAL");
+      },
+    );
+  }
+}
