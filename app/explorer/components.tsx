@@ -85,8 +85,17 @@ export function Copy({ text, children, title }: { text: string | (() => string);
   };
   return (
     <button type="button" class="copy" title={title ?? "Copy"} aria-label={title ?? "Copy"} onClick={copy}>
-      {state || (children ?? "⧉")}
+      {state || (children ?? <CopySign />)}
     </button>
+  );
+}
+
+function CopySign() {
+  return (
+    <svg width="11" height="11" viewBox="0 0 11 11" fill="none" stroke="currentColor" aria-hidden="true">
+      <rect x="0.5" y="2.5" width="7" height="8" rx="1" />
+      <path d="M3.5 2.5v-1a1 1 0 0 1 1-1h5a1 1 0 0 1 1 1v6a1 1 0 0 1-1 1h-2" />
+    </svg>
   );
 }
 

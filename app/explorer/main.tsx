@@ -3,7 +3,7 @@
 import "./style.css";
 
 import { signal } from "@preact/signals";
-import { Component, type ComponentChildren, render } from "preact";
+import { Component, type ComponentChildren, type ComponentType, render } from "preact";
 import { lazy, Suspense } from "preact/compat";
 import { useEffect, useState } from "preact/hooks";
 
@@ -14,16 +14,26 @@ import { ProjectsDocument } from "./generated/graphql";
 import { Projects } from "./projects";
 import { Traces, useStored } from "./traces";
 
-const TracePage = lazy(() => import("./trace").then(({ TracePage }) => TracePage));
+type View = ComponentType<{ project: string }>;
 
-const VIEWS: readonly { name: string; title: string; key: string }[] = [{ name: "traces", title: "Traces", key: "t" }];
+/** The views of a project by name; those with a title are in the bar. Only the list of traces is part of the first load. */
+const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
+  traces: { view: Traces, title: "Traces", key: "t" },
+  trace: { view: lazy(() => import("./trace").then(({ TracePage }) => TracePage)) },
+  threads: { view: lazy(() => import("./threads").then(({ Threads }) => Threads)), title: "Threads", key: "h" },
+  charts: { view: lazy(() => import("./charts").then(({ Charts }) => Charts)), title: "Charts", key: "c" },
+  objects: { view: lazy(() => import("./objects").then(({ Objects }) => Objects)), title: "Objects", key: "o" },
+  evaluations: { view: lazy(() => import("./evaluations").then(({ Evaluations }) => Evaluations)), title: "Evaluations", key: "v" },
+  playground: { view: lazy(() => import("./playground").then(({ Playground }) => Playground)) },
+};
+const IN_BAR = Object.entries(VIEWS).flatMap(([name, { title, key }]) => (title && key ? [{ name, title, key }] : []));
 
 const isHelpOpen = signal(false);
 
 function App() {
   const project = address.value.get("p");
   const view = address.value.get("v") ?? (project ? "traces" : "projects");
-  const shortcuts = Object.fromEntries(VIEWS.map((each) => [`g ${each.key}`, () => project && go(there(each.name))]));
+  const shortcuts = Object.fromEntries(IN_BAR.map((each) => [`g ${each.key}`, () => project && go(there(each.name))]));
   useKeys({ ...shortcuts, "g p": () => go("?"), "?": () => (isHelpOpen.value = true), y: () => void navigator.clipboard?.writeText(window.location.href) });
   useEffect(() => {
     document.title = [project, "LoomQL"].filter(Boolean).join(" · ");
@@ -33,7 +43,7 @@ function App() {
       <TopBar project={project} view={view} />
       <Guard key={`${project} ${view} ${key.value}`}>
         <Suspense fallback={<Skeleton />}>
-          <View project={project} view={view} />
+          <Content project={project} view={view} />
         </Suspense>
       </Guard>
       {isHelpOpen.value && <Help />}
@@ -41,10 +51,10 @@ function App() {
   );
 }
 
-function View({ project, view }: { project: string | null; view: string }) {
+function Content({ project, view }: { project: string | null; view: string }) {
   if (!project || view === "projects") return <Projects />;
-  if (view === "traces") return <Traces key={project} project={project} />;
-  if (view === "trace") return <TracePage project={project} />;
+  const found = VIEWS[view];
+  if (found) return <found.view key={project} project={project} />;
   return (
     <Empty title="There is no such page">
       <a href="?">All projects</a>
@@ -87,7 +97,7 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
       {project && <ProjectSwitch project={project} />}
       <nav aria-label="Views">
         {project &&
-          VIEWS.map(({ name, title, key }) => (
+          IN_BAR.map(({ name, title, key }) => (
             <a key={name} href={there(name)} aria-current={view === name ? "page" : undefined} title={`g ${key}`}>
               {title}
             </a>
@@ -258,7 +268,7 @@ const KEYS: readonly [string, string][] = [
   ["h l", "fold and unfold a call"],
   ["e", "next error"],
   ["g p", "projects"],
-  ...VIEWS.map(({ key, title }): [string, string] => [`g ${key}`, title.toLowerCase()]),
+  ...IN_BAR.map(({ key, title }): [string, string] => [`g ${key}`, title.toLowerCase()]),
   [".", "show the queries"],
   ["y", "copy a link"],
   ["?", "this help"],

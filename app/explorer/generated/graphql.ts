@@ -40,6 +40,19 @@ export type CallKind =
   /** Call of a tool. */
   | 'TOOL';
 
+/** Searched field of a call. */
+export type CallSearchField =
+  /** Display name of the call. */
+  | 'DISPLAY_NAME'
+  /** Text of the exception that ended the call. */
+  | 'EXCEPTION'
+  /** Arguments of the call. */
+  | 'INPUTS'
+  /** Name of the op. */
+  | 'OP_NAME'
+  /** Result of the call. */
+  | 'OUTPUT';
+
 /** Filter of calls. A call matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries. */
 export type CallsFilter = {
   /** Ids of calls. */
@@ -96,6 +109,106 @@ export type CallsFilter = {
   wbUserIds?: Array<string> | null | undefined;
 };
 
+/** Key to group calls by; it is a field of the rows. */
+export type CallsGroupBy =
+  /** Deployment environment; null if unknown. */
+  | 'ENVIRONMENT'
+  /** Type of the error that ended the calls; null for none. */
+  | 'ERROR_TYPE'
+  /** Finish reason. A call is in the row of each of its reasons, and in the row of null if it has none. */
+  | 'FINISH_REASON'
+  /** Kind of the calls; null if unknown. */
+  | 'KIND'
+  /** Model name. A call with usage is in the row of each model that it used, with its usage of that model. Any other call is in the row of its model column, or in the row of null. */
+  | 'MODEL'
+  /** Op name, with all versions of the op in one group; opName of the rows. */
+  | 'OP_NAME'
+  /** Ref of the op's version, or the plain name, as in opName of a call; opVersion of the rows. */
+  | 'OP_VERSION'
+  /** Provider of the model; null if unknown. */
+  | 'PROVIDER'
+  /** Release of the application; null if unknown. */
+  | 'RELEASE'
+  /** Status of the calls. */
+  | 'STATUS'
+  /** Tag. A call is in the row of each of its tags, and in the row of null if it has none. */
+  | 'TAG'
+  /** Id of the thread; null for calls without a thread. */
+  | 'THREAD'
+  /** Time bucket of the start; bucketStart and bucketEnd of the rows. */
+  | 'TIME_BUCKET'
+  /** Time to the first token in milliseconds, not rounded; null if unknown. */
+  | 'TIME_TO_FIRST_TOKEN_MS'
+  /** User who wrote the calls. */
+  | 'USER'
+  /** Id of the end user; null if unknown. USER is the user who wrote the calls. */
+  | 'USER_ID';
+
+/** Kind of event of a streamed completion. */
+export type CompletionEventType =
+  /** Chunk of the response from the provider. */
+  | 'CHUNK'
+  /** End: the response is complete or was interrupted, and the call has ended. */
+  | 'FINISHED'
+  /** Start: the call is stored, and the request to the provider is sent. */
+  | 'STARTED';
+
+/** Parameters of a completion, named as in OpenAI's API. Omitted and null parameters are not sent to the provider. */
+export type CompletionsCreateRequestInputs = {
+  /** Version of the provider's API, added to the URL as api-version. */
+  apiVersion?: string | null | undefined;
+  /** Additional headers for the provider: a JSON object of names and strings. They are not stored. The header api_key replaces the server's API key. */
+  extraHeaders?: unknown;
+  /** Penalty on tokens, proportional to how often they have occurred. */
+  frequencyPenalty?: number | null | undefined;
+  /** Choice of the function, for older models. */
+  functionCall?: string | null | undefined;
+  /** Functions that the model may call, for older models. */
+  functions?: Array<unknown> | null | undefined;
+  /** Bias per token, as a JSON object of token ids and numbers. */
+  logitBias?: unknown;
+  /** True if the response includes the log probability of each token. */
+  logprobs?: boolean | null | undefined;
+  /** Maximum number of generated tokens, including reasoning. */
+  maxCompletionTokens?: number | null | undefined;
+  /** Maximum number of generated tokens, for older models. */
+  maxTokens?: number | null | undefined;
+  /** Messages of the conversation: JSON objects such as {"role": "user", "content": "Hello"}. */
+  messages?: Array<unknown>;
+  /** Output types, such as text and audio. */
+  modalities?: Array<string> | null | undefined;
+  /** Model: provider/model such as openai/gpt-4o, a name such as gpt-4o if it identifies the provider, or custom::<provider>::<model> for a Provider and a ProviderModel among the project's objects. */
+  model: string;
+  /** Number of choices to generate. */
+  n?: number | null | undefined;
+  /** True if the model may call several tools in parallel. */
+  parallelToolCalls?: boolean | null | undefined;
+  /** Penalty on tokens that have already occurred. */
+  presencePenalty?: number | null | undefined;
+  /** Format of the response: a JSON object such as {"type": "json_object"}, or one with a JSON Schema. */
+  responseFormat?: unknown;
+  /** Seed for reproducible sampling, as far as the provider supports it. */
+  seed?: number | null | undefined;
+  /** Stop sequence, or a list of them, at which the completion ends. */
+  stop?: unknown;
+  /** Flag without effect: completionsCreateStream always streams, and completionsCreate rejects true. */
+  stream?: boolean | null | undefined;
+  /** Sampling temperature: higher values make the choice of tokens more random. */
+  temperature?: number | null | undefined;
+  /** Timeout of the provider in seconds, as a number or a string, at most LOOMQL_COMPLETION_TIMEOUT_SECONDS. For a stream, the timeout between two chunks. */
+  timeout?: unknown;
+  /** Choice of the tool: a string such as auto, or a JSON object. */
+  toolChoice?: unknown;
+  /** Tools that the model may call, as JSON objects. */
+  tools?: Array<unknown> | null | undefined;
+  /** Number of most likely tokens to return at each position. */
+  topLogprobs?: number | null | undefined;
+  /** Nucleus sampling: the probability mass of the tokens to choose from. */
+  topP?: number | null | undefined;
+  /** Id of the end user, for the provider. */
+  user?: string | null | undefined;
+};
+
 /** Substring test: `{input: {getField: "inputs"}, substr: {literal: "refund"}}`. */
 export type ContainsOperation = {
   /** True if letter case is ignored; substr is then at most 1,000 characters long. */
@@ -127,12 +240,39 @@ export type ConvertTo =
   /** String: a string, the text of a number or boolean, or any other JSON value as text. */
   | 'STRING';
 
+/** State of an evaluation run. */
+export type EvaluationStatusCode =
+  /** Complete: ended without an exception, whatever its scores. */
+  | 'COMPLETE'
+  /** Failed: ended with an exception. */
+  | 'FAILED'
+  /** No run: its call is missing or deleted. */
+  | 'NOT_FOUND'
+  /** Running: started but not ended. */
+  | 'RUNNING';
+
 /** Membership: true if a value equals one of several. */
 export type InOperation = {
   /** Value to look for. */
   input: Operand;
   /** Values to compare with. */
   values: Array<Operand>;
+};
+
+/** Filter of versions. A version matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries. */
+export type ObjectVersionFilter = {
+  /** Base classes of the objects. */
+  baseObjectClasses?: Array<string> | null | undefined;
+  /** Base classes to exclude; objects without a class are excluded too. */
+  excludeBaseObjectClasses?: Array<string> | null | undefined;
+  /** True if only ops match, false if only other objects match; both match if omitted. */
+  isOp?: boolean | null | undefined;
+  /** True if only the latest version of each name matches. */
+  latestOnly?: boolean | null | undefined;
+  /** Classes of the objects themselves. */
+  leafObjectClasses?: Array<string> | null | undefined;
+  /** Names of the objects. */
+  objectIds?: Array<string> | null | undefined;
 };
 
 /** Value: a literal, a field, a conversion, or the result of an operation. */
@@ -229,6 +369,16 @@ export type SortDirection =
   /** Descending: largest, latest or alphabetically last entries first. */
   | 'DESC';
 
+/** Filter of threads and of the turns that count. All numbers and times of a thread refer to the turns that started between the two times. A thread without an ended turn among these is left out. */
+export type ThreadsQueryFilter = {
+  /** Exclusive lower bound of the start of turns. */
+  afterDatetime?: string | null | undefined;
+  /** Exclusive upper bound of the start of turns. */
+  beforeDatetime?: string | null | undefined;
+  /** Ids of threads, at most 1,000; an empty or omitted list sets no condition. */
+  threadIds?: Array<string> | null | undefined;
+};
+
 /** Length of a time bucket. */
 export type TimeBucket =
   /** One calendar day of the time zone, 23 to 25 hours long. */
@@ -253,6 +403,131 @@ export type TraceStatus =
   /** Ended without an exception. */
   | 'SUCCESS';
 
+export type ChartQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  groupBy: Array<CallsGroupBy> | CallsGroupBy;
+  bucket: TimeBucket;
+  timezone?: string | null | undefined;
+}>;
+
+
+export type ChartQuery = { callsAggregate: { usesRollups: boolean, rows: Array<{ bucketStart: string | null, bucketEnd: string | null, opName: string | null, model: string | null, userId: string | null, release: string | null, environment: string | null, kind: CallKind | null, count: number, errorCount: number, p50LatencyMs: number | null, p95LatencyMs: number | null, p99LatencyMs: number | null, totalTokens: number, cost: number | null }> } | null };
+
+export type EvaluationRunsQueryVariables = Exact<{
+  projectId: string;
+  first: number;
+  after?: string | null | undefined;
+}>;
+
+
+export type EvaluationRunsQuery = { evaluationRuns: { totalCount: number, nodes: Array<{ id: string, displayName: string | null, status: EvaluationStatusCode, startedAt: string, latencyMs: number | null, trials: number, evaluation: { ref: string } | null, model: { ref: string } | null, dataset: { ref: string } | null, metrics: Array<{ name: string, mean: number | null, count: number, trueCount: number | null }>, usage: { totalTokens: number, cost: number | null } }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+
+export type EvaluationRowsQueryVariables = Exact<{
+  projectId: string;
+  evaluationCallId: string;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  query?: QueryInput | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+  offset?: number | null | undefined;
+}>;
+
+
+export type EvaluationRowsQuery = { evaluationResults: { nodes: Array<{ exampleDigest: string, example: unknown, predictions: Array<{ id: string, trial: number, status: TraceStatus, exception: string | null, latencyMs: number | null, output: unknown, scores: Array<{ name: string, value: unknown, exception: string | null }>, call: { traceId: string } | null }> }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean } } | null };
+
+export type CompareRunsQueryVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  first: number;
+  after?: string | null | undefined;
+}>;
+
+
+export type CompareRunsQuery = { evaluationCompare: { numInCommon: number, runs: Array<{ id: string, displayName: string | null, startedAt: string, usage: { cost: number | null } }>, metrics: Array<{ name: string, runs: Array<{ runId: string, mean: number | null, difference: number | null, numHigher: number | null, numLower: number | null, numEqual: number | null }> }>, rows: { totalCount: number, nodes: Array<{ exampleDigest: string, example: unknown, runs: Array<{ runId: string, predictions: Array<{ id: string, output: unknown, exception: string | null, call: { traceId: string } | null }>, metrics: Array<{ name: string, mean: number | null, difference: number | null }> }> }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } } | null };
+
+export type ObjectsQueryVariables = Exact<{
+  projectId: string;
+  filter?: ObjectVersionFilter | null | undefined;
+  first: number;
+  after?: string | null | undefined;
+}>;
+
+
+export type ObjectsQuery = { objs: { totalCount: number, nodes: Array<{ objectId: string, digest: string, versionIndex: number, baseObjectClass: string | null, leafObjectClass: string | null, createdAt: string, sizeBytes: number | null, wbUserId: string | null }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
+
+export type ObjectQueryVariables = Exact<{
+  projectId: string;
+  objectId: string;
+  digest: string;
+}>;
+
+
+export type ObjectQuery = { obj: { ref: string, objectId: string, digest: string, versionIndex: number, isLatest: number, baseObjectClass: string | null, leafObjectClass: string | null, createdAt: string, sizeBytes: number | null, wbUserId: string | null, val: unknown, files: Array<{ name: string, digest: string, file: { contentType: string, sizeBytes: number } | null }>, table: { digest: string, count: number } | null, versions: { nodes: Array<{ digest: string, versionIndex: number, createdAt: string }> }, usedBy: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string }> }, evaluationRuns: { nodes: Array<{ id: string, displayName: string | null, startedAt: string, status: EvaluationStatusCode }> } } | null };
+
+export type ObjectValueQueryVariables = Exact<{
+  projectId: string;
+  objectId: string;
+  digest: string;
+}>;
+
+
+export type ObjectValueQuery = { obj: { val: unknown, versionIndex: number } | null };
+
+export type TableRowsQueryVariables = Exact<{
+  projectId: string;
+  digest: string;
+  query?: QueryInput | null | undefined;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+  offset?: number | null | undefined;
+}>;
+
+
+export type TableRowsQuery = { tableRows: { nodes: Array<{ digest: string, val: unknown, originalIndex: number | null }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean } } | null };
+
+export type PlaygroundCallQueryVariables = Exact<{
+  projectId: string;
+  id: string;
+}>;
+
+
+export type PlaygroundCallQuery = { call: { id: string, traceId: string, traceName: string, model: string | null, provider: string | null, inputs: unknown, output: unknown, latencyMs: number | null, totalTokens: number | null, totalCost: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+        | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+        | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+        | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+        | { __typename: 'ReasoningPart', text: string }
+        | { __typename: 'RefusalPart', text: string }
+        | { __typename: 'TextPart', text: string }
+        | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+        | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+      > }> | null, outputMessages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+        | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+        | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+        | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+        | { __typename: 'ReasoningPart', text: string }
+        | { __typename: 'RefusalPart', text: string }
+        | { __typename: 'TextPart', text: string }
+        | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+        | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+      > }> | null } | null };
+
+export type CompleteSubscriptionVariables = Exact<{
+  projectId: string;
+  inputs: CompletionsCreateRequestInputs;
+  trackLlmCall?: boolean | null | undefined;
+}>;
+
+
+export type CompleteSubscription = { completionsCreateStream: { type: CompletionEventType, text: string | null, weaveCallId: string | null, response: unknown, call: { id: string, traceId: string, latencyMs: number | null, totalTokens: number | null, totalCost: number | null } | null } };
+
 export type ProjectsQueryVariables = Exact<{
   first: number;
   after?: string | null | undefined;
@@ -269,6 +544,70 @@ export type ProjectActivityQueryVariables = Exact<{
 
 
 export type ProjectActivityQuery = { callsAggregate: { rows: Array<{ bucketStart: string | null, count: number, errorCount: number, cost: number | null }> } | null };
+
+export type SearchQueryVariables = Exact<{
+  projectId: string;
+  text: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+}>;
+
+
+export type SearchQuery = { search: { nodes: Array<{ call: { id: string, ref: string, traceId: string, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, latencyMs: number | null, model: string | null, totalTokens: number | null, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, errorType: string | null }, highlights: Array<{ field: CallSearchField, path: string | null, snippet: string, isCutBefore: boolean, isCutAfter: boolean, ranges: Array<{ start: number, end: number }> }> }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean } } | null };
+
+export type ThreadsQueryVariables = Exact<{
+  projectId: string;
+  filter?: ThreadsQueryFilter | null | undefined;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+  offset?: number | null | undefined;
+}>;
+
+
+export type ThreadsQuery = { threads: { nodes: Array<{ threadId: string, turnCount: number, startTime: string, lastUpdated: string, p50TurnDurationMs: number | null, p99TurnDurationMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, users: Array<string> }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean, hasPreviousPage: boolean } } | null };
+
+export type ThreadsCountQueryVariables = Exact<{
+  projectId: string;
+  filter?: ThreadsQueryFilter | null | undefined;
+}>;
+
+
+export type ThreadsCountQuery = { threads: { totalCount: number } | null };
+
+export type ThreadQueryVariables = Exact<{
+  projectId: string;
+  threadId: string;
+  first: number;
+  after?: string | null | undefined;
+}>;
+
+
+export type ThreadQuery = { thread: { threadId: string, turnCount: number, startTime: string, lastUpdated: string, p50TurnDurationMs: number | null, p99TurnDurationMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, users: Array<string>, turns: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string, latencyMs: number | null, exception: string | null, traceCost: number | null, traceErrors: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+            | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+            | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+            | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+            | { __typename: 'ReasoningPart', text: string }
+            | { __typename: 'RefusalPart', text: string }
+            | { __typename: 'TextPart', text: string }
+            | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+            | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+          > }> | null, outputMessages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+            | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+            | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+            | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+            | { __typename: 'ReasoningPart', text: string }
+            | { __typename: 'RefusalPart', text: string }
+            | { __typename: 'TextPart', text: string }
+            | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+            | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+          > }> | null, feedback: { nodes: Array<{ id: string, feedbackType: string, payload: unknown }> } }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } } | null };
 
 export type TraceHeadQueryVariables = Exact<{
   projectId: string;
@@ -560,6 +899,372 @@ export const CallRowFragmentDoc = new TypedDocumentString(`
   errorType
 }
     `, {"fragmentName":"CallRow"}) as unknown as TypedDocumentString<CallRowFragment, unknown>;
+export const ChartDocument = new TypedDocumentString(`
+    query Chart($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $groupBy: [CallsGroupBy!]!, $bucket: TimeBucket!, $timezone: String) {
+  callsAggregate(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    groupBy: $groupBy
+    bucket: $bucket
+    timezone: $timezone
+    limit: 10000
+  ) {
+    usesRollups
+    rows {
+      bucketStart
+      bucketEnd
+      opName
+      model
+      userId
+      release
+      environment
+      kind
+      count
+      errorCount
+      p50LatencyMs
+      p95LatencyMs
+      p99LatencyMs
+      totalTokens
+      cost
+    }
+  }
+}
+    `, {"hash":"sha256:3e03826ad9152336cbe3c63abc548b8964a266b8a80863be392ac10e6effbe45"}) as unknown as TypedDocumentString<ChartQuery, ChartQueryVariables>;
+export const EvaluationRunsDocument = new TypedDocumentString(`
+    query EvaluationRuns($projectId: ID!, $first: Int!, $after: String) {
+  evaluationRuns(projectId: $projectId, first: $first, after: $after) {
+    totalCount
+    nodes {
+      id
+      displayName
+      status
+      startedAt
+      latencyMs
+      trials
+      evaluation {
+        ref
+      }
+      model {
+        ref
+      }
+      dataset {
+        ref
+      }
+      metrics {
+        name
+        mean
+        count
+        trueCount
+      }
+      usage {
+        totalTokens
+        cost
+      }
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+    `, {"hash":"sha256:04b229ff67fda1d129e230cc47e7515034fe1a74e3e1d09a74291042cf84ba8e"}) as unknown as TypedDocumentString<EvaluationRunsQuery, EvaluationRunsQueryVariables>;
+export const EvaluationRowsDocument = new TypedDocumentString(`
+    query EvaluationRows($projectId: ID!, $evaluationCallId: ID!, $sortBy: [SortBy!], $query: QueryInput, $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
+  evaluationResults(
+    projectId: $projectId
+    evaluationCallId: $evaluationCallId
+    sortBy: $sortBy
+    query: $query
+    first: $first
+    after: $after
+    last: $last
+    before: $before
+    offset: $offset
+  ) {
+    nodes {
+      exampleDigest
+      example
+      predictions {
+        id
+        trial
+        status
+        exception
+        latencyMs
+        output
+        scores {
+          name
+          value
+          exception
+        }
+        call {
+          traceId
+        }
+      }
+    }
+    pageInfo {
+      startCursor
+      endCursor
+      hasNextPage
+    }
+  }
+}
+    `, {"hash":"sha256:f219613ae745c9b21e9be24c66b2a8f93ef358adebf2944974955b02fd35c1dd"}) as unknown as TypedDocumentString<EvaluationRowsQuery, EvaluationRowsQueryVariables>;
+export const CompareRunsDocument = new TypedDocumentString(`
+    query CompareRuns($projectId: ID!, $callIds: [ID!]!, $sortBy: [SortBy!], $first: Int!, $after: String) {
+  evaluationCompare(projectId: $projectId, callIds: $callIds) {
+    numInCommon
+    runs {
+      id
+      displayName
+      startedAt
+      usage {
+        cost
+      }
+    }
+    metrics {
+      name
+      runs {
+        runId
+        mean
+        difference
+        numHigher
+        numLower
+        numEqual
+      }
+    }
+    rows(first: $first, after: $after, sortBy: $sortBy) {
+      totalCount
+      nodes {
+        exampleDigest
+        example
+        runs {
+          runId
+          predictions {
+            id
+            output
+            exception
+            call {
+              traceId
+            }
+          }
+          metrics {
+            name
+            mean
+            difference
+          }
+        }
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+    }
+  }
+}
+    `, {"hash":"sha256:dc719329963f311bd26e8d317ef7609c809f2ae60f2288e230351da6df5681ed"}) as unknown as TypedDocumentString<CompareRunsQuery, CompareRunsQueryVariables>;
+export const ObjectsDocument = new TypedDocumentString(`
+    query Objects($projectId: ID!, $filter: ObjectVersionFilter, $first: Int!, $after: String) {
+  objs(
+    projectId: $projectId
+    filter: $filter
+    sortBy: [{field: "created_at", direction: DESC}]
+    first: $first
+    after: $after
+  ) {
+    totalCount
+    nodes {
+      objectId
+      digest
+      versionIndex
+      baseObjectClass
+      leafObjectClass
+      createdAt
+      sizeBytes
+      wbUserId
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+    `, {"hash":"sha256:e3a96de4a7356206d164da47a7808cca9e1650c7440d0b817e5fec1c2b063509"}) as unknown as TypedDocumentString<ObjectsQuery, ObjectsQueryVariables>;
+export const ObjectDocument = new TypedDocumentString(`
+    query Object($projectId: ID!, $objectId: String!, $digest: String!) {
+  obj(projectId: $projectId, objectId: $objectId, digest: $digest) {
+    ref
+    objectId
+    digest
+    versionIndex
+    isLatest
+    baseObjectClass
+    leafObjectClass
+    createdAt
+    sizeBytes
+    wbUserId
+    val
+    files {
+      name
+      digest
+      file {
+        contentType
+        sizeBytes
+      }
+    }
+    table {
+      digest
+      count
+    }
+    versions(first: 200) {
+      nodes {
+        digest
+        versionIndex
+        createdAt
+      }
+    }
+    usedBy(first: 20) {
+      nodes {
+        id
+        traceId
+        traceName
+        status
+        startedAt
+      }
+    }
+    evaluationRuns(first: 20) {
+      nodes {
+        id
+        displayName
+        startedAt
+        status
+      }
+    }
+  }
+}
+    `, {"hash":"sha256:8d6052d89d32492f23f1a984badee7409583e17f87f7470fa93c66e2a91e8900"}) as unknown as TypedDocumentString<ObjectQuery, ObjectQueryVariables>;
+export const ObjectValueDocument = new TypedDocumentString(`
+    query ObjectValue($projectId: ID!, $objectId: String!, $digest: String!) {
+  obj(projectId: $projectId, objectId: $objectId, digest: $digest) {
+    val
+    versionIndex
+  }
+}
+    `, {"hash":"sha256:bae0f8a2c9a72af87cf60e99b3c2299b1cd925d7f19d0277a983060657f8101e"}) as unknown as TypedDocumentString<ObjectValueQuery, ObjectValueQueryVariables>;
+export const TableRowsDocument = new TypedDocumentString(`
+    query TableRows($projectId: ID!, $digest: String!, $query: QueryInput, $sortBy: [SortBy!], $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
+  tableRows(
+    projectId: $projectId
+    digest: $digest
+    query: $query
+    sortBy: $sortBy
+    first: $first
+    after: $after
+    last: $last
+    before: $before
+    offset: $offset
+  ) {
+    nodes {
+      digest
+      val
+      originalIndex
+    }
+    pageInfo {
+      startCursor
+      endCursor
+      hasNextPage
+    }
+  }
+}
+    `, {"hash":"sha256:01ab13f5dd299992f485be072c1bfae4504721ba39092971f785b32d74ec0cad"}) as unknown as TypedDocumentString<TableRowsQuery, TableRowsQueryVariables>;
+export const PlaygroundCallDocument = new TypedDocumentString(`
+    query PlaygroundCall($projectId: ID!, $id: ID!) {
+  call(projectId: $projectId, id: $id) {
+    id
+    traceId
+    traceName
+    model
+    provider
+    inputs
+    output
+    latencyMs
+    totalTokens
+    totalCost
+    messages(last: 200) {
+      ...Message
+    }
+    outputMessages(first: 20) {
+      ...Message
+    }
+  }
+}
+    fragment Message on ChatMessage {
+  role
+  name
+  finishReason
+  parts {
+    __typename
+    ... on TextPart {
+      text
+    }
+    ... on ReasoningPart {
+      text
+    }
+    ... on RefusalPart {
+      text
+    }
+    ... on ImagePart {
+      url
+      ref
+      data
+      mediaType
+      imageName: name
+    }
+    ... on AudioPart {
+      url
+      ref
+      mediaType
+      audioName: name
+    }
+    ... on FilePart {
+      url
+      ref
+      fileId
+      mediaType
+      fileName: name
+    }
+    ... on ToolCallPart {
+      callId: id
+      toolName: name
+      arguments
+    }
+    ... on ToolResultPart {
+      resultId: id
+      result
+    }
+  }
+}`, {"hash":"sha256:120d87a918328dc11af4f047ef99a8ba8d36fae241b7688fb9bf9ceffee30eb1"}) as unknown as TypedDocumentString<PlaygroundCallQuery, PlaygroundCallQueryVariables>;
+export const CompleteDocument = new TypedDocumentString(`
+    subscription Complete($projectId: ID!, $inputs: CompletionsCreateRequestInputs!, $trackLlmCall: Boolean) {
+  completionsCreateStream(
+    projectId: $projectId
+    inputs: $inputs
+    trackLlmCall: $trackLlmCall
+  ) {
+    type
+    text
+    weaveCallId
+    response
+    call {
+      id
+      traceId
+      latencyMs
+      totalTokens
+      totalCost
+    }
+  }
+}
+    `, {"hash":"sha256:3f3804f4287d9123dbb339c877ba50633dfbe4f28683e51b195acf208757ef8b"}) as unknown as TypedDocumentString<CompleteSubscription, CompleteSubscriptionVariables>;
 export const ProjectsDocument = new TypedDocumentString(`
     query Projects($first: Int!, $after: String) {
   projects(
@@ -597,6 +1302,194 @@ export const ProjectActivityDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:8156f85fa14e008c849313438ee0a9a4730858263c0658b9f5716312aa81dce7"}) as unknown as TypedDocumentString<ProjectActivityQuery, ProjectActivityQueryVariables>;
+export const SearchDocument = new TypedDocumentString(`
+    query Search($projectId: ID!, $text: String!, $filter: CallsFilter, $query: QueryInput, $first: Int, $after: String, $last: Int, $before: String) {
+  search(
+    projectId: $projectId
+    text: $text
+    filter: $filter
+    query: $query
+    maxHighlights: 2
+    first: $first
+    after: $after
+    last: $last
+    before: $before
+  ) {
+    nodes {
+      call {
+        ...CallRow
+      }
+      highlights {
+        field
+        path
+        snippet
+        ranges {
+          start
+          end
+        }
+        isCutBefore
+        isCutAfter
+      }
+    }
+    pageInfo {
+      startCursor
+      endCursor
+      hasNextPage
+    }
+  }
+}
+    fragment CallRow on CallSchema {
+  id
+  ref
+  traceId
+  traceName
+  kind
+  status
+  startedAt
+  latencyMs
+  model
+  totalTokens
+  totalCost
+  userId
+  threadId
+  tags
+  environment
+  release
+  errorType
+}`, {"hash":"sha256:93998f82ac10e2c943e6aa7d976894102fc6258ef748177541e0390ab555e14b"}) as unknown as TypedDocumentString<SearchQuery, SearchQueryVariables>;
+export const ThreadsDocument = new TypedDocumentString(`
+    query Threads($projectId: ID!, $filter: ThreadsQueryFilter, $sortBy: [SortBy!], $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
+  threads(
+    projectId: $projectId
+    filter: $filter
+    sortBy: $sortBy
+    first: $first
+    after: $after
+    last: $last
+    before: $before
+    offset: $offset
+  ) {
+    nodes {
+      threadId
+      turnCount
+      startTime
+      lastUpdated
+      p50TurnDurationMs
+      p99TurnDurationMs
+      numCalls
+      numErrors
+      totalTokens
+      totalCost
+      users
+    }
+    pageInfo {
+      startCursor
+      endCursor
+      hasNextPage
+      hasPreviousPage
+    }
+  }
+}
+    `, {"hash":"sha256:f69ea572907b84b576c1ecf929daa268d5e1158438028b35f25591ccc1c9a9fb"}) as unknown as TypedDocumentString<ThreadsQuery, ThreadsQueryVariables>;
+export const ThreadsCountDocument = new TypedDocumentString(`
+    query ThreadsCount($projectId: ID!, $filter: ThreadsQueryFilter) {
+  threads(projectId: $projectId, filter: $filter, first: 0) {
+    totalCount
+  }
+}
+    `, {"hash":"sha256:7394d3179f314eb94620bbffc9199768f7bcc76e16b50710bc593532c39d7aaf"}) as unknown as TypedDocumentString<ThreadsCountQuery, ThreadsCountQueryVariables>;
+export const ThreadDocument = new TypedDocumentString(`
+    query Thread($projectId: ID!, $threadId: String!, $first: Int!, $after: String) {
+  thread(projectId: $projectId, threadId: $threadId) {
+    threadId
+    turnCount
+    startTime
+    lastUpdated
+    p50TurnDurationMs
+    p99TurnDurationMs
+    numCalls
+    numErrors
+    totalTokens
+    totalCost
+    users
+    turns(first: $first, after: $after) {
+      nodes {
+        id
+        traceId
+        traceName
+        status
+        startedAt
+        latencyMs
+        exception
+        traceCost
+        traceErrors
+        messages(last: 1) {
+          ...Message
+        }
+        outputMessages(last: 2) {
+          ...Message
+        }
+        feedback(last: 5) {
+          nodes {
+            id
+            feedbackType
+            payload
+          }
+        }
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+    }
+  }
+}
+    fragment Message on ChatMessage {
+  role
+  name
+  finishReason
+  parts {
+    __typename
+    ... on TextPart {
+      text
+    }
+    ... on ReasoningPart {
+      text
+    }
+    ... on RefusalPart {
+      text
+    }
+    ... on ImagePart {
+      url
+      ref
+      data
+      mediaType
+      imageName: name
+    }
+    ... on AudioPart {
+      url
+      ref
+      mediaType
+      audioName: name
+    }
+    ... on FilePart {
+      url
+      ref
+      fileId
+      mediaType
+      fileName: name
+    }
+    ... on ToolCallPart {
+      callId: id
+      toolName: name
+      arguments
+    }
+    ... on ToolResultPart {
+      resultId: id
+      result
+    }
+  }
+}`, {"hash":"sha256:f880c14007d8b6c1da710b2a02c278e2924bef90bcc716c28a5fc2eebca27d3d"}) as unknown as TypedDocumentString<ThreadQuery, ThreadQueryVariables>;
 export const TraceHeadDocument = new TypedDocumentString(`
     query TraceHead($projectId: ID!, $traceId: ID!) {
   trace(projectId: $projectId, traceId: $traceId) {

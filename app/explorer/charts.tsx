@@ -1,0 +1,227 @@
+// Charts over time: calls, errors, latency, tokens and cost. A drag zooms all of them; a click opens the calls.
+
+import "uplot/dist/uPlot.min.css";
+
+import uPlot from "uplot";
+import { useEffect, useRef } from "preact/hooks";
+
+import { address, go, here, there } from "./address";
+import { useQuery } from "./api";
+import { Empty, isUtc, Problem, Skeleton, useSize } from "./components";
+import { bound, bucketOf, chipText, condition, parseChip } from "./filters";
+import { count, duration, money, percent } from "./formats";
+import { ChartDocument, type ChartQuery, type CallsGroupBy } from "./generated/graphql";
+import { timezone } from "./projects";
+
+type Row = NonNullable<ChartQuery["callsAggregate"]>["rows"][number];
+
+const GROUPS = {
+  op: ["OP_NAME", "opName", "op_name"],
+  model: ["MODEL", "model", "model"],
+  user: ["USER_ID", "userId", "user_id"],
+  release: ["RELEASE", "release", "release"],
+  environment: ["ENVIRONMENT", "environment", "environment"],
+  kind: ["KIND", "kind", "kind"],
+} as const satisfies Record<string, readonly [CallsGroupBy, keyof Row, string]>;
+
+type Group = keyof typeof GROUPS;
+
+/** Series beyond this number are summed up as "others". */
+const MAX_SERIES = 8;
+
+interface Series {
+  name: string;
+  values: (number | null)[];
+  chip: string | null;
+}
+
+export function Charts({ project }: { project: string }) {
+  const state = address.value;
+  const now = useRef(Date.now()).current;
+  const to = bound(state.get("to"), now) ?? new Date(now).toISOString();
+  const from = bound(state.get("from") ?? "30d", now) ?? to;
+  const chips = state.getAll("f").flatMap((text) => parseChip(text) ?? []);
+  const { filter, query } = condition(chips, { after: from, before: to }, "calls");
+  const bucket = bucketOf(Date.parse(from), Date.parse(to));
+  const asked = state.get("g");
+  const group = asked !== null && asked in GROUPS ? (asked as Group) : null;
+  const shared = { projectId: project, filter, query, bucket, timezone: timezone() };
+  const whole = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET"] }, { pause: 150 });
+  const byModel = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET", "MODEL"] }, { pause: 150 });
+  const byGroup = useQuery(ChartDocument, group ? { ...shared, groupBy: ["TIME_BUCKET", GROUPS[group][0]] } : null, { pause: 150 });
+  const failed = [whole, byModel, byGroup].find(({ error }) => error);
+  const rows = whole.data?.callsAggregate?.rows ?? [];
+  const starts = [...new Set(rows.flatMap(({ bucketStart }) => (bucketStart ? [Date.parse(bucketStart)] : [])))].sort((a, b) => a - b);
+  const ends = new Map(rows.flatMap(({ bucketStart, bucketEnd }) => (bucketStart && bucketEnd ? [[Date.parse(bucketStart), bucketEnd] as const] : [])));
+  const open = (at: number, chip: string | null, more: string[] = []) =>
+    go(there("traces", { m: "calls", from: new Date(at).toISOString(), to: ends.get(at) ?? to, f: [...chips.map(chipText), ...(chip ? [chip] : []), ...more] }));
+  const groups = byGroup.data?.callsAggregate?.rows;
+  const count_ = group && groups ? seriesOf(groups, starts, GROUPS[group], (row) => row.count) : [{ name: "calls", values: align(rows, starts, (row) => row.count), chip: null }];
+  const models = byModel.data?.callsAggregate?.rows ?? [];
+  const charts: { title: string; series: Series[]; format: (value: number) => string; isStacked?: boolean; more?: string[] }[] = [
+    { title: group ? `Calls by ${group}` : "Calls", series: count_, format: count, isStacked: true },
+    { title: "Error rate", series: [{ name: "errors", values: align(rows, starts, (row) => (row.count ? row.errorCount / row.count : null)), chip: null }], format: percent, more: ["status:is:error"] },
+    {
+      title: "Latency",
+      series: (["p50", "p95", "p99"] as const).map((name) => ({ name, values: align(rows, starts, (row) => row[`${name}LatencyMs`]), chip: null })),
+      format: duration,
+    },
+    { title: "Cost by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.cost), format: money, isStacked: true },
+    { title: "Tokens by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.totalTokens), format: count, isStacked: true },
+  ];
+  if (group && groups) {
+    charts.push({ title: `p95 latency by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.p95LatencyMs, false), format: duration });
+    charts.push({ title: `Cost by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.cost), format: money, isStacked: true });
+  }
+  return (
+    <main class="charts">
+      <div class="bar">
+        <h1>Charts</h1>
+        <span class="tabs" role="group" aria-label="Group by">
+          <a href={here({ g: null })} aria-current={group === null}>
+            all calls
+          </a>
+          {Object.keys(GROUPS).map((name) => (
+            <a key={name} href={here({ g: name })} aria-current={group === name}>
+              by {name}
+            </a>
+          ))}
+        </span>
+        {chips.map((chip) => (
+          <a key={chipText(chip)} class="tag" title="Remove" href={here({ f: chips.filter((each) => each !== chip).map(chipText) })}>
+            {chip.field} {chip.value} ✕
+          </a>
+        ))}
+        <span class="muted">by {bucket.toLowerCase()}</span>
+      </div>
+      {failed?.error && <Problem error={failed.error} retry={failed.retry} />}
+      {!whole.data && !failed ? (
+        <Skeleton />
+      ) : starts.length === 0 ? (
+        <Empty title="No calls in this range of times">
+          <a href={here({ from: "90d", to: null })}>Show the last 90 days</a>
+        </Empty>
+      ) : (
+        <div class="plots">
+          {charts.map((chart) => (
+            <Plot key={chart.title} {...chart} starts={starts} open={(at, chip) => open(at, chip, chart.more)} />
+          ))}
+        </div>
+      )}
+    </main>
+  );
+}
+
+function align(rows: readonly Row[], starts: readonly number[], value: (row: Row) => number | null): (number | null)[] {
+  const byStart = new Map(rows.map((row) => [Date.parse(row.bucketStart ?? ""), value(row)]));
+  return starts.map((start) => byStart.get(start) ?? null);
+}
+
+/** Return a series per value of a group: those with the most come first, and the rest are summed up. */
+function seriesOf(rows: readonly Row[], starts: readonly number[], [, name, field]: readonly [CallsGroupBy, keyof Row, string], value: (row: Row) => number | null, isSummed = true): Series[] {
+  const byGroup = Map.groupBy(rows, (row) => (row[name] as string | null) ?? "");
+  const size = (group: Row[]) => group.reduce((sum, row) => sum + (isSummed ? (value(row) ?? 0) : row.count), 0);
+  const sorted = [...byGroup].filter(([, group]) => size(group) > 0).sort(([, a], [, b]) => size(b) - size(a));
+  const series = sorted.slice(0, MAX_SERIES).map(([key, group]) => ({
+    name: key || "none",
+    values: align(group, starts, value),
+    chip: key ? chipText({ field, operator: "is" as const, value: key }) : null,
+  }));
+  const rest = sorted.slice(MAX_SERIES).flatMap(([, group]) => group);
+  if (isSummed && rest.length > 0) {
+    const sums = new Map<number, number>();
+    for (const row of rest) {
+      const start = Date.parse(row.bucketStart ?? "");
+      sums.set(start, (sums.get(start) ?? 0) + (value(row) ?? 0));
+    }
+    series.push({ name: `${sorted.length - MAX_SERIES} others`, values: starts.map((start) => sums.get(start) ?? null), chip: null });
+  }
+  return series;
+}
+
+const HUES = [265, 200, 150, 95, 30, 350, 305, 230, 120];
+
+function Plot({ title, series, starts, format, isStacked = false, open }: {
+  title: string;
+  series: Series[];
+  starts: number[];
+  format: (value: number) => string;
+  isStacked?: boolean;
+  open: (start: number, chip: string | null) => void;
+}) {
+  const [box, { width }] = useSize<HTMLDivElement>();
+  const shown = JSON.stringify([starts, series, isUtc()]);
+  const opening = useRef(open);
+  opening.current = open;
+  useEffect(() => {
+    const element = box.current;
+    if (!element || width === 0) return;
+    const style = getComputedStyle(element);
+    const isDark = matchMedia("(prefers-color-scheme: dark)").matches ? style.colorScheme !== "light" : style.colorScheme === "dark";
+    const colour = (at: number) => `oklch(${isDark ? 0.72 : 0.55} 0.12 ${HUES[at % HUES.length]})`;
+    const sums = starts.map(() => 0);
+    const stacked = isStacked && series.length > 1;
+    const drawn = series.map(({ values }) => (stacked ? values.map((value, at) => (sums[at] = (sums[at] ?? 0) + (value ?? 0))) : values));
+    let hovered: number | null = null;
+    const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+    // The largest sum is drawn first, so that each band covers the part below it.
+    const order = stacked ? [...series.keys()].reverse() : [...series.keys()];
+    const paths = stacked || series.length === 1 ? uPlot.paths.bars?.({ size: [0.8, 60], align: 1 }) : uPlot.paths.linear?.();
+    const plot = new uPlot(
+      {
+        width,
+        height: 200,
+        tzDate: (time) => (isUtc() ? uPlot.tzDate(new Date(time * 1e3), "Etc/UTC") : new Date(time * 1e3)),
+        cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "charts" }, points: { size: 6 } },
+        legend: { show: true, live: true },
+        scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.05 : 1] } },
+        axes: [axis, { ...axis, size: 64, values: (_plot, values) => values.map((value) => format(value)) }],
+        series: [
+          {},
+          ...order.map((at) => ({
+            label: series[at]?.name ?? "",
+            stroke: colour(at),
+            width: 1.5,
+            ...(paths && { paths }),
+            ...((stacked || series.length === 1) && { fill: colour(at) }),
+            points: { show: starts.length < 40 && !stacked && series.length > 1 },
+            value: (_plot: uPlot, _value: number | null, _series: number, place: number | null) => {
+              const value = place === null ? null : series[at]?.values[place];
+              return value == null ? "–" : format(value);
+            },
+          })),
+        ],
+        hooks: {
+          setCursor: [(plot) => (hovered = plot.cursor.idx ?? null)],
+          setSelect: [
+            (plot) => {
+              if (plot.select.width < 4) return;
+              const [low, high] = [plot.select.left, plot.select.left + plot.select.width].map((at) => new Date(plot.posToVal(at, "x") * 1_000).toISOString());
+              if (low && high) go(here({ from: low, to: high }));
+            },
+          ],
+        },
+      },
+      [starts.map((start) => start / 1_000), ...order.map((at) => drawn[at] as (number | null)[])] as uPlot.AlignedData,
+      element,
+    );
+    let pressed = 0;
+    const onDown = (event: PointerEvent) => (pressed = event.clientX);
+    const onClick = (event: MouseEvent) => {
+      const start = hovered === null ? undefined : starts[hovered];
+      if (start === undefined || Math.abs(event.clientX - pressed) > 3) return;
+      const value = plot.posToVal(plot.cursor.top ?? 0, "y");
+      const at = stacked ? drawn.findIndex((values) => (values[hovered as number] ?? 0) >= value) : -1;
+      opening.current(start, series[at]?.chip ?? null);
+    };
+    plot.over.addEventListener("pointerdown", onDown);
+    plot.over.addEventListener("click", onClick);
+    return () => plot.destroy();
+  }, [shown, width, document.documentElement.dataset["theme"]]);
+  return (
+    <figure>
+      <figcaption>{title}</figcaption>
+      <div ref={box} class="plot" />
+    </figure>
+  );
+}

@@ -1,0 +1,301 @@
+// Evaluation runs: a list, the rows of one run with their scores, and several runs side by side.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+
+import { address, go, here, there } from "./address";
+import { ask, useQuery, useShown } from "./api";
+import { Empty, Problem, Skeleton, Time } from "./components";
+import { count, duration, exactCount, money, percent, shortId } from "./formats";
+import {
+  CompareRunsDocument,
+  type CompareRunsQuery,
+  EvaluationRowsDocument,
+  type EvaluationRowsQuery,
+  EvaluationRunsDocument,
+  type EvaluationRunsQuery,
+} from "./generated/graphql";
+import { type Column, Grid } from "./grid";
+import { Json } from "./json";
+import { Rows } from "./rows";
+
+type Run = NonNullable<EvaluationRunsQuery["evaluationRuns"]>["nodes"][number];
+type Result = NonNullable<EvaluationRowsQuery["evaluationResults"]>["nodes"][number];
+
+const MAX_COMPARED = 5;
+
+export function Evaluations({ project }: { project: string }) {
+  const state = address.value;
+  const compared = state.getAll("with");
+  if (compared.length > 1) return <Comparison project={project} ids={compared} />;
+  const run = state.get("run");
+  return run === null ? <RunList project={project} /> : <RunPage key={run} project={project} id={run} />;
+}
+
+/** Return the name of a ref with its version shortened. */
+const nameOf = (ref: string | undefined) => {
+  const match = /\/object\/([^:]+):(.*)$/.exec(ref ?? "");
+  return match ? `${decodeURIComponent(match[1] as string)}:${(match[2] as string).slice(0, 6)}` : "–";
+};
+
+const metricText = ({ mean, trueCount }: { mean: number | null; trueCount: number | null }) =>
+  mean === null ? "–" : trueCount === null ? String(+mean.toPrecision(4)) : percent(mean);
+
+function RunList({ project }: { project: string }) {
+  const { data, error, retry } = useQuery(EvaluationRunsDocument, { projectId: project, first: 100 });
+  const [marked, setMarked] = useState<readonly string[]>([]);
+  if (error) return <Problem error={error} retry={retry} />;
+  if (!data) return <Skeleton />;
+  const runs = data.evaluationRuns?.nodes ?? [];
+  if (runs.length === 0) {
+    return (
+      <Empty title="No evaluation runs">
+        <p>evaluateModel runs an evaluation on this server, and the Weave SDK logs its own runs here.</p>
+      </Empty>
+    );
+  }
+  const names = [...new Set(runs.flatMap(({ metrics }) => metrics.map(({ name }) => name)))].slice(0, 8);
+  return (
+    <main>
+      <div class="bar">
+        <h1>Evaluations</h1>
+        <span class="muted">{exactCount(data.evaluationRuns?.totalCount ?? 0)} runs</span>
+        <button type="button" disabled={marked.length < 2} onClick={() => go(there("evaluations", { with: marked }))}>
+          Compare {marked.length || ""}
+        </button>
+        <span class="muted">Mark two to {MAX_COMPARED} runs to compare them.</span>
+      </div>
+      <table>
+        <thead>
+          <tr>
+            <th>
+              <span class="unseen">Marked</span>
+            </th>
+            <th>Run</th>
+            <th>Model</th>
+            <th>Status</th>
+            <th>Started</th>
+            <th class="number">Duration</th>
+            {names.map((name) => (
+              <th key={name} class="number">{name}</th>
+            ))}
+            <th class="number">Tokens</th>
+            <th class="number">Cost</th>
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((run) => (
+            <tr key={run.id}>
+              <td>
+                <input
+                  type="checkbox"
+                  aria-label={`Mark ${run.displayName ?? run.id}`}
+                  checked={marked.includes(run.id)}
+                  disabled={!marked.includes(run.id) && marked.length >= MAX_COMPARED}
+                  onChange={(event) => setMarked(event.currentTarget.checked ? [...marked, run.id] : marked.filter((id) => id !== run.id))}
+                />
+              </td>
+              <td><a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a></td>
+              <td>{nameOf(run.model?.ref)}</td>
+              <td>{run.status.toLowerCase()}</td>
+              <td><Time at={run.startedAt} /></td>
+              <td class="number">{duration(run.latencyMs)}</td>
+              {names.map((name) => {
+                const metric: Run["metrics"][number] | undefined = run.metrics.find((each) => each.name === name);
+                return <td key={name} class="number">{metric ? metricText(metric) : ""}</td>;
+              })}
+              <td class="number">{count(run.usage.totalTokens)}</td>
+              <td class="number">{money(run.usage.cost)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </main>
+  );
+}
+
+const textOf = (value: unknown) => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
+
+/** Return the numbers and booleans within a score, by their paths. */
+function scoresOf(result: Result): Map<string, string> {
+  const found = new Map<string, string>();
+  const add = (path: string, value: unknown) => {
+    if (typeof value === "number" || typeof value === "boolean") found.set(path, String(value));
+    else if (value && typeof value === "object" && !Array.isArray(value)) {
+      for (const [name, each] of Object.entries(value)) add(`${path}.${name}`, each);
+    }
+  };
+  for (const { name, value } of result.predictions[0]?.scores ?? []) add(name, value);
+  return found;
+}
+
+function RunPage({ project, id }: { project: string; id: string }) {
+  const sort = address.value.get("s");
+  const sortBy = sort ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }] : undefined;
+  const rows = useMemo(
+    () =>
+      new Rows<Result>(async (page, abort) => {
+        const { evaluationResults } = await ask(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, ...page }, abort);
+        return evaluationResults ?? { nodes: [], pageInfo: { hasNextPage: false } };
+      }),
+    [project, id, sort],
+  );
+  useEffect(() => () => rows.stop(), [rows]);
+  useShown(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, first: 100 });
+  const [opened, setOpened] = useState<Result | null>(null);
+  const [widths, setWidths] = useState<Record<string, number>>({});
+  void rows.version.value;
+  const names = new Set<string>();
+  for (let at = 0; at < 10; at++) {
+    const row = rows.at(at);
+    if (row) for (const name of scoresOf(row).keys()) names.add(name);
+  }
+  const columns: Column<Result>[] = [
+    { id: "trials", title: "Trials", width: 56, isNumber: true, cell: (row) => count(row.predictions.length) },
+    { id: "example", title: "Example", width: 260, cell: (row) => textOf(row.example).slice(0, 300), text: (row) => textOf(row.example).slice(0, 1_000) },
+    { id: "output", title: "Output", width: 320, cell: (row) => row.predictions[0]?.exception ? <span class="error">{row.predictions[0].exception.trim().split("\n").at(-1)}</span> : textOf(row.predictions[0]?.output).slice(0, 300), text: (row) => textOf(row.predictions[0]?.output).slice(0, 1_000) },
+    ...[...names].slice(0, 12).map((name) => ({ id: name, title: name, width: 130, isNumber: true, sort: `scores.${name}`, cell: (row: Result) => scoresOf(row).get(name) ?? "" })),
+    { id: "latency", title: "Duration", width: 84, isNumber: true, cell: (row) => duration(row.predictions[0]?.latencyMs) },
+  ];
+  return (
+    <main class="traces">
+      <h1>
+        <a href={there("evaluations")}>Evaluations</a> / <a href={there("traces", { m: "calls", f: [`id:is:${id}`] })}>{shortId(id)}</a>
+      </h1>
+      {rows.error.value && <Problem error={rows.error.value} retry={() => rows.retry()} />}
+      {rows.end.value === 0 ? (
+        <Empty title="This run has no predictions yet" />
+      ) : (
+        <div class="split">
+          <div class="list">
+            <Grid
+              label="predictions"
+              columns={columns.map((column) => ({ ...column, width: widths[column.id] ?? column.width }))}
+              count={rows.end.value ?? (rows.isRead ? 1_000 : 20)}
+              at={(index) => rows.at(index)}
+              need={(from, to) => rows.need(from, to)}
+              id={(row) => row.exampleDigest}
+              href={() => here({})}
+              selected={opened?.exampleDigest ?? null}
+              onSelect={setOpened}
+              onOpen={setOpened}
+              sort={sort}
+              onSort={(next) => go(here({ s: next }))}
+              onResize={(column, width) => setWidths({ ...widths, [column]: width })}
+            />
+          </div>
+          {opened && (
+            <aside class="drawer" style={{ width: 480 }} aria-label="Selected example">
+              <button type="button" class="close" aria-label="Close" onClick={() => setOpened(null)}>✕</button>
+              <div class="scroll">
+                <h2>Example</h2>
+                <Json value={opened.example} />
+                {opened.predictions.map((prediction) => (
+                  <section key={prediction.id}>
+                    <h2>
+                      Trial {prediction.trial} {prediction.call && <a href={there("trace", { t: prediction.call.traceId, call: prediction.id })}>open its trace</a>}
+                    </h2>
+                    <Json value={prediction.output} />
+                    {prediction.scores.map(({ name, value, exception }) => (
+                      <div key={name}>
+                        <b>{name}</b> {exception ? <span class="error">{exception}</span> : <Json value={value} />}
+                      </div>
+                    ))}
+                  </section>
+                ))}
+              </div>
+            </aside>
+          )}
+        </div>
+      )}
+    </main>
+  );
+}
+
+type Compared = NonNullable<CompareRunsQuery["evaluationCompare"]>;
+
+function Comparison({ project, ids }: { project: string; ids: string[] }) {
+  const { data, error, retry } = useQuery(CompareRunsDocument, { projectId: project, callIds: ids, first: 200 });
+  const onlyChanged = address.value.get("all") === null;
+  if (error) return <Problem error={error} retry={retry} />;
+  if (!data) return <Skeleton />;
+  const compared: Compared | null = data.evaluationCompare;
+  if (!compared) return <Empty title="These runs do not exist" />;
+  const names = compared.metrics.map(({ name }) => name);
+  const isChanged = (row: Compared["rows"]["nodes"][number]) => row.runs.some(({ metrics }) => metrics.some(({ difference }) => difference));
+  const rows = compared.rows.nodes.filter((row) => !onlyChanged || isChanged(row));
+  return (
+    <main>
+      <h1><a href={there("evaluations")}>Evaluations</a> / {compared.runs.length} runs</h1>
+      <table>
+        <thead>
+          <tr>
+            <th>Metric</th>
+            {compared.runs.map((run) => (
+              <th key={run.id} class="number"><a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a></th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {compared.metrics.map((metric) => (
+            <tr key={metric.name}>
+              <td>{metric.name}</td>
+              {compared.runs.map((run) => {
+                const found = metric.runs.find(({ runId }) => runId === run.id);
+                return (
+                  <td key={run.id} class="number" title={found?.numHigher == null ? undefined : `${found.numHigher} higher, ${found.numLower} lower, ${found.numEqual} equal`}>
+                    {found?.mean == null ? "–" : +found.mean.toPrecision(4)} <Difference value={found?.difference ?? null} />
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+          <tr>
+            <td>Cost</td>
+            {compared.runs.map((run) => <td key={run.id} class="number">{money(run.usage.cost)}</td>)}
+          </tr>
+        </tbody>
+      </table>
+      <div class="bar">
+        <h2>Examples</h2>
+        <span class="muted">{exactCount(rows.length)} of {exactCount(compared.rows.totalCount)}</span>
+        <a href={here({ all: onlyChanged ? "" : null })}>{onlyChanged ? "Show all" : "Show only changed ones"}</a>
+      </div>
+      <table class="wide">
+        <thead>
+          <tr>
+            <th>Example</th>
+            {compared.runs.map((run) => <th key={run.id}>{run.displayName ?? shortId(run.id)}</th>)}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.exampleDigest}>
+              <td><div class="clip">{textOf(row.example).slice(0, 400)}</div></td>
+              {row.runs.map((run) => (
+                <td key={run.runId}>
+                  <div class="clip">
+                    {run.predictions[0]?.call ? <a href={there("trace", { t: run.predictions[0].call.traceId })}>{textOf(run.predictions[0].output).slice(0, 300)}</a> : textOf(run.predictions[0]?.output).slice(0, 300)}
+                  </div>
+                  {names.map((name) => {
+                    const metric = run.metrics.find((each) => each.name === name);
+                    return metric?.mean == null ? null : (
+                      <div key={name} class="muted">
+                        {name} {+metric.mean.toPrecision(3)} <Difference value={metric.difference} />
+                      </div>
+                    );
+                  })}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {rows.length === 0 && <p class="muted">No example has another score in these runs.</p>}
+    </main>
+  );
+}
+
+function Difference({ value }: { value: number | null }) {
+  if (!value) return null;
+  return <span class="muted">{value > 0 ? `▲ ${+value.toPrecision(3)}` : `▼ ${+(-value).toPrecision(3)}`}</span>;
+}
