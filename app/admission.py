@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MONITORING: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Monitoring paths, which no rate limits."""
 
-STATIC: Final = ("/graphiql/", "/docs/")
+STATIC: Final = ("/explorer/", "/graphiql/", "/docs/")
 """Path prefixes of static files, which no rate limits: one page loads dozens of them."""
 
 MAX_BUCKETS: Final = 20_000

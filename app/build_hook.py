@@ -18,7 +18,7 @@ FOLDER = Path("app")
 PAGES = ("explorer", "graphiql")
 """Folders below `FOLDER` of which each has the sources of a page."""
 
-PACKAGE = ("package.json", "package-lock.json", "vite.config.js")
+PACKAGE = (".npmrc", "package.json", "package-lock.json", "vite.config.js")
 """Files of `FOLDER` that all pages share."""
 
 SKIP = "LOOMQL_SKIP_PAGES"
@@ -46,7 +46,8 @@ class PagesBuildHook(BuildHookInterface[BuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Build the bundle, or stop the installation with instructions."""
         if os.environ.get(SKIP):
-            self.app.display_warning(f"{SKIP} is set: the web pages are not built, and their addresses will say so to browsers")
+            said = "the web pages are not built, and their addresses will say so to browsers"
+            self.app.display_warning(f"{SKIP} is set: {said}")
             return
         folder = Path(self.root, FOLDER)
         try:

@@ -262,8 +262,10 @@ def _pages(settings: Settings) -> Finding:
     if not pages:
         return _ok("pages", "switched off (LOOMQL_EXPLORER, LOOMQL_GRAPHIQL)")
     if missing := [page.title for page in pages if not page.is_built]:
-        return _warning("pages", f"assets are missing for {' and '.join(missing)}: install LoomQL again without LOOMQL_SKIP_PAGES.")
-    return _ok("pages", f"{' and '.join(page.title for page in pages)} are installed")
+        names = " and ".join(missing)
+        return _warning("pages", f"assets are missing for {names}: install LoomQL again without LOOMQL_SKIP_PAGES.")
+    names = " and ".join(page.title for page in pages)
+    return _ok("pages", f"{names} {'is' if len(pages) == 1 else 'are'} installed")
 
 
 def _port(settings: Settings) -> Finding:

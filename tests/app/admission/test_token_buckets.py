@@ -108,11 +108,11 @@ def test_otlp_rate_limit_uses_the_otlp_error_format(slow: Server, path: str) -> 
 
 
 def test_health_metrics_and_static_files_are_not_counted(slow: Server) -> None:
-    paths = ("/healthz", "/readyz", "/metrics", "/graphiql/none.js", "/docs/style.css")
+    paths = ("/healthz", "/readyz", "/metrics", "/explorer/none.js", "/graphiql/none.js", "/docs/style.css")
 
     statuses = [{slow.client.get(path).status_code for _ in range(4)} for path in paths]
 
-    assert statuses == [{200}, {200}, {200}, {404}, {200}]
+    assert statuses == [{200}, {200}, {200}, {404}, {404}, {200}]
     assert ENDPOINTS[0].send(slow.client).status_code == 200
 
 

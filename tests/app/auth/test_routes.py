@@ -114,12 +114,12 @@ async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Respon
         return await client.request(method, url, content=content, headers={"content-type": "application/x-protobuf"})
     if path in {"/weave/files/create", "/weave/file/create"}:
         return await client.request(method, url, data={"project_id": OURS}, files={"file": b"walked"})
-    if method == "POST" and path != "/graphiql":
+    if path in {"/explorer", "/graphiql"}:
+        return await client.request(method, f"{path}/nothing.js")
+    if method == "POST":
         return await client.post(url, json=BODY | ({"query": QUERY} if path == "/graphql" else {}))
     if path == "/graphql":
         return await client.request(method, url, params={"query": QUERY})
-    if path == "/graphiql":
-        return await client.request(method, "/graphiql/nothing.js")
     return await client.request(method, url, params={"projectId": OURS} if path.startswith("/export") else None)
 
 

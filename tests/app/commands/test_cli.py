@@ -137,7 +137,9 @@ def test_serve_prints_its_address_and_stops_cleanly(
     # then
     output = server.output.read_text()
     assert (health.json(), count) == ({"status": "ok"}, 0)
-    assert re.search(r"LoomQL is up\.\n +GraphiQL +http://127\.0\.0\.1:\d+/graphql\n", output)
+    assert re.search(
+        r"LoomQL is up\.\n +Explorer +http://127\.0\.0\.1:\d+/\n +GraphiQL +http://127\.0\.0\.1:\d+/graphql\n", output
+    )
     assert f"Data      {data_dir} (embedded MongoDB" in output
     assert code == 0
     assert "Traceback" not in output

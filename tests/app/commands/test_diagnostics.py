@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from app import graphiql
+from app.commands import diagnostics
 from app.commands.diagnostics import Finding, Level, _topology, _version, examine
 from app.embedded_mongod import embedded_mongod, find_mongod
+from app.pages import EXPLORER, GRAPHIQL, Page
 from app.settings import Settings, variable
 from tests.app.command import loomql, serving
 from tests.free_ports import free_port
@@ -34,7 +35,7 @@ def findings(settings: Settings, **flags: str) -> dict[str, Finding]:
 def test_first_start_reports_no_problem_and_changes_nothing(data_dir: Path) -> None:
     found = findings(Settings(data_dir=data_dir, mongod_cache_gb=0.25, port=free_port()))
 
-    assert {finding.level for name, finding in found.items() if name not in {"GraphiQL", "disk"}} == {Level.OK}
+    assert {finding.level for name, finding in found.items() if name not in {"pages", "disk"}} == {Level.OK}
     assert "will be created" in found["data folder"].text
     assert "it starts in" in found["embedded MongoDB"].text
     assert "is free" in found["port"].text
@@ -163,16 +164,31 @@ def test_setting_sources_are_shown_and_misspelt_ones_found(mongodb_uri: str, mon
     assert "`loomql settings` lists" in found["LOOMQL_COLOUR_OF_THE_YARN"].text
 
 
-def test_missing_graphiql_assets_are_a_warning(
+def test_missing_bundles_of_pages_are_a_warning(
     mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphiql, "DIST", tmp_path)
-    missing = findings(Settings(mongodb_uri=mongodb_uri, port=0))["GraphiQL"]
-    (tmp_path / "index.html").write_text("")
-    there = findings(Settings(mongodb_uri=mongodb_uri, port=0))["GraphiQL"]
+    for page in (EXPLORER, GRAPHIQL):
+        monkeypatch.setattr(diagnostics, page.name.upper(), Page(page.name, page.title, {}, tmp_path))
 
-    assert (missing.level, there.level) == (Level.WARNING, Level.OK)
-    assert "LOOMQL_SKIP_GRAPHIQL" in missing.text
+    def found(*, explorer: bool = True, graphiql: bool = True) -> Finding:
+        return findings(Settings(mongodb_uri=mongodb_uri, port=0, explorer=explorer, graphiql=graphiql))["pages"]
+
+    missing, off = found(), found(explorer=False, graphiql=False)
+    (tmp_path / "explorer").mkdir()
+    (tmp_path / "explorer" / "index.html").write_text("")
+    half, without_graphiql = found(), found(graphiql=False)
+
+    assert [each.level for each in (missing, half, without_graphiql, off)] == [
+        Level.WARNING,
+        Level.WARNING,
+        Level.OK,
+        Level.OK,
+    ]
+    assert "The Explorer and GraphiQL" in missing.text
+    assert "LOOMQL_SKIP_PAGES" in missing.text
+    assert "The Explorer" not in half.text
+    assert without_graphiql.text == "The Explorer is installed"
+    assert "LOOMQL_EXPLORER" in off.text
 
 
 def test_doctor_prints_each_finding_and_exits_nonzero_on_problems(mongodb_uri: str, database_name: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,15 +18,18 @@ import uvicorn
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from app.build_hook import FOLDER
 from app.commands import server
 from app.embedded_mongod import DataFolder, embedded_mongod
-from app.graphiql import DOCS_LINK
+from app.pages import EXPLORER, GRAPHIQL, Page
+from app.server import application
 from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings
 from stores.calls import CallsStore
 from stores.database import Database
 from tests.app.event_stream import all_of
+from tests.installation import ROOT
 from tests.live_server import live_server
 from tests.stores.calls.builders import start
 
@@ -38,6 +42,23 @@ async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     with live_server(create_app(settings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
             yield client
+
+
+@pytest.fixture
+def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve pages whose scripts do nothing, because a checkout may have no bundles."""
+    for page in (EXPLORER, GRAPHIQL):
+        assets = tmp_path / page.name / page.name
+        assets.mkdir(parents=True)
+        (assets / "index.js").write_text("start")
+        source = ROOT / FOLDER / page.name / "index.html"
+        (tmp_path / page.name / "index.html").write_text(source.read_text())
+        monkeypatch.setattr(application, page.name.upper(), Page(page.name, page.title, {}, tmp_path))
+
+
+def links_of(html: str) -> dict[str, str]:
+    """Return the addresses of other pages that a page has from the server, by name."""
+    return dict(re.findall(r'<meta name="loomql-([a-z]+)" content="([^"]+)"', html))
 
 
 @pytest.fixture
@@ -69,14 +90,32 @@ async def test_indexes_are_there_before_the_first_request(
     assert len(names) > 1
 
 
-async def test_root_redirects_a_browser_to_graphiql(client: httpx.AsyncClient) -> None:
-    home = await client.get("/", headers=BROWSER)
-    page = await client.get("/", headers=BROWSER, follow_redirects=True)
+@pytest.mark.usefixtures("bundles")
+async def test_root_is_the_explorer(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
+    async with running(settings) as client:
+        home = await client.get("/", headers=BROWSER)
+        asset = await client.get("/explorer/index.js")
+
+    assert (home.status_code, asset.status_code) == (200, 200)
+    assert home.headers["content-type"].startswith("text/html")
+    assert links_of(home.text) == {"docs": "docs", "graphiql": "graphql"}
+    assert asset.text == "start"
+
+
+@pytest.mark.usefixtures("bundles")
+async def test_without_the_explorer_root_redirects_a_browser_to_graphiql(mongodb_uri: str, database_name: str) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, explorer=False)
+    async with running(settings) as client:
+        home = await client.get("/", headers=BROWSER)
+        page = await client.get("/", headers=BROWSER, follow_redirects=True)
+        asset = await client.get("/explorer/index.js")
 
     assert (home.status_code, home.headers["location"]) == (307, "graphql")
     assert page.url.path == "/graphql"
     assert page.headers["content-type"].startswith("text/html")
-    assert "LoomQL" in page.text
+    assert links_of(page.text) == {"docs": "docs"}
+    assert asset.status_code == 404
 
 
 async def test_unknown_path_names_the_api_path(client: httpx.AsyncClient) -> None:
@@ -166,6 +205,7 @@ async def test_graphiql_can_be_left_out(mongodb_uri: str, database_name: str) ->
     assert asset.status_code == 404
 
 
+@pytest.mark.usefixtures("bundles")
 async def test_documentation_needs_no_key(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required")
     async with running(settings) as client:
@@ -174,18 +214,18 @@ async def test_documentation_needs_no_key(mongodb_uri: str, database_name: str) 
 
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
-    assert DOCS_LINK in graphiql_page.text
+    assert links_of(graphiql_page.text) == {"docs": "docs", "explorer": "./"}
 
 
+@pytest.mark.usefixtures("bundles")
 async def test_documentation_can_be_left_out(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, docs=False)
     async with running(settings) as client:
         answers = [await client.get(path) for path in ("/docs", "/docs/style.css")]
-        graphiql_page = await client.get("/graphql", headers=BROWSER)
+        pages = [await client.get(path, headers=BROWSER) for path in ("/", "/graphql")]
 
     assert [answer.status_code for answer in answers] == [404, 404]
-    assert graphiql_page.status_code == 200
-    assert DOCS_LINK not in graphiql_page.text
+    assert [links_of(page.text) for page in pages] == [{"graphiql": "graphql"}, {"explorer": "./"}]
 
 
 async def test_settings_limit_documents_and_bodies(mongodb_uri: str, database_name: str) -> None:

@@ -1,111 +1,23 @@
-"""Tests of GraphiQL's page and assets as the server sends them, and of its default tabs."""
+"""Tests of the default tabs of GraphiQL."""
 
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from graphql import OperationDefinitionNode, build_schema, get_variable_values, parse, validate
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
-from app import graphiql
+from app.build_hook import FOLDER
 from graphql_schema.context import Context
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema as build_loom_schema
 from graphql_schema.schema import sdl
 from stores.json import codec
 from tests.app.demo_data import PROMPT_TEXTS, Loaded
+from tests.installation import ROOT
 
-TABS = Path(graphiql.__file__).parent / "tabs"
-
-
-@pytest.fixture
-def dist(tmp_path: Path) -> Path:
-    """Return the folder of a minimal bundle, laid out as Vite lays it out."""
-    assets = tmp_path / "dist" / "graphiql"
-    assets.mkdir(parents=True)
-    (tmp_path / "dist" / "index.html").write_text('<script src="./graphiql/index-abc.js"></script>')
-    (tmp_path / "dist" / "sources.sha256").write_text("secret")
-    (assets / "index-abc.js").write_text("start()")
-    return tmp_path / "dist"
-
-
-def client(dist: Path) -> httpx.AsyncClient:
-    app = Starlette(routes=[Mount("/graphiql", graphiql.Assets(dist))])
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://loomql")
-
-
-def test_page_uses_the_bundle_and_is_not_cached(dist: Path) -> None:
-    response = graphiql.page(dist)
-
-    assert response.status_code == 200
-    assert response.media_type == "text/html"
-    assert response.body == b'<script src="./graphiql/index-abc.js"></script>'
-    assert response.headers["cache-control"] == "no-cache"
-
-
-@pytest.mark.parametrize("has_docs", [True, False])
-def test_page_links_to_the_documentation_if_there_is_one(dist: Path, *, has_docs: bool) -> None:
-    source = Path(graphiql.__file__).parent / "index.html"
-    (dist / "index.html").write_text(source.read_text())
-
-    response = graphiql.page(dist, has_docs=has_docs)
-
-    assert (b"loomql-docs" in response.body) is has_docs
-
-
-def test_page_loads_nothing_from_other_hosts_and_forbids_framing(dist: Path) -> None:
-    response = graphiql.page(dist)
-
-    rules = dict(rule.split(" ", 1) for rule in response.headers["content-security-policy"].split("; "))
-    hosts = {source for sources in rules.values() for source in sources.split()}
-    assert hosts == {"'none'", "'self'", "'unsafe-inline'", "data:"}
-    assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self'"
-    assert rules["frame-ancestors"] == "'none'"
-    assert response.headers["x-content-type-options"] == "nosniff"
-
-
-def test_page_without_its_bundle_says_how_to_build_it(tmp_path: Path) -> None:
-    response = graphiql.page(tmp_path / "dist")
-
-    assert response.status_code == 503
-    text = bytes(response.body).decode()
-    assert "GraphiQL was not built" in text
-    assert "<pre>pip install .</pre>" in text
-    assert "POST" in text
-
-
-async def test_asset_is_cached_forever(dist: Path) -> None:
-    async with client(dist) as http:
-        response = await http.get("/graphiql/index-abc.js")
-
-    assert response.status_code == 200
-    assert response.text == "start()"
-    assert response.headers["content-type"] == "text/javascript; charset=utf-8"
-    assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
-    assert response.headers["x-content-type-options"] == "nosniff"
-
-
-@pytest.mark.parametrize("path", ["nothing.js", "%2e%2e/sources.sha256", "..%2fsources.sha256", ""])
-async def test_nothing_but_assets_is_served(dist: Path, path: str) -> None:
-    async with client(dist) as http:
-        response = await http.get(f"/graphiql/{path}")
-
-    assert response.status_code == 404
-    assert "secret" not in response.text
-    assert "immutable" not in response.headers.get("cache-control", "")
-
-
-async def test_without_a_bundle_there_are_no_assets(tmp_path: Path) -> None:
-    async with client(tmp_path / "dist") as http:
-        response = await http.get("/graphiql/index-abc.js")
-
-    assert response.status_code == 404
-    assert response.text == "GraphiQL was not built"
+TABS = ROOT / FOLDER / "graphiql" / "tabs"
 
 
 def test_each_default_tab_has_a_comment_with_its_purpose() -> None:

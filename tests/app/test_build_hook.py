@@ -6,9 +6,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
-from app.graphiql import build_hook
+from app import build_hook
+from tests.installation import ROOT
 
 PYPROJECT = """
 [build-system]
@@ -19,20 +21,20 @@ name = "miniature"
 version = "1"
 [tool.hatch.build.targets.wheel]
 packages = ["app"]
-exclude = ["app/graphiql/node_modules", "app/graphiql/bundler"]
-artifacts = ["app/graphiql/dist"]
+exclude = ["app/node_modules", "app/bundler"]
+artifacts = ["app/dist"]
 [tool.hatch.build.targets.wheel.hooks.custom]
-path = "app/graphiql/build_hook.py"
+path = "app/build_hook.py"
 """
 
-# A replacement for Vite: it bundles the content of main.js, and fails on "broken".
+# A replacement for Vite: it bundles the content of a page's main.js, and fails on "broken".
 BUNDLER = """
 const fs = require("fs");
-const source = fs.readFileSync("main.js", "utf8");
+const page = process.argv[7], source = fs.readFileSync(page + "/main.js", "utf8");
 if (source === "broken") { console.error("cannot bundle main.js"); process.exit(3); }
-fs.mkdirSync("dist/graphiql", { recursive: true });
-fs.writeFileSync("dist/index.html", source);
-fs.appendFileSync("../../runs", "x");
+fs.mkdirSync("dist/" + page, { recursive: true });
+fs.writeFileSync("dist/" + page + "/index.html", source);
+fs.appendFileSync("../runs", page[0]);
 """
 
 
@@ -40,14 +42,18 @@ fs.appendFileSync("../../runs", "x");
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a project with the real hook and local npm packages, so that npm needs no registry."""
     monkeypatch.delenv(build_hook.SKIP, raising=False)
-    folder = tmp_path / "app" / "graphiql"
+    folder = tmp_path / "app"
     (folder / "bundler" / "bin").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(PYPROJECT)
     (tmp_path / ".gitignore").write_text("dist/\nnode_modules/\n")
     (folder / "bundler" / "package.json").write_text(json.dumps({"name": "vite", "version": "1.0.0"}))
     (folder / "bundler" / "bin" / "vite.js").write_text(BUNDLER)
     (folder / "package.json").write_text(json.dumps({"dependencies": {"vite": "file:bundler"}}))
-    (folder / "main.js").write_text("one")
+    for name in (".npmrc", "vite.config.js"):
+        (folder / name).write_text("")
+    for page in build_hook.PAGES:
+        (folder / page).mkdir()
+        (folder / page / "main.js").write_text(f"one {page}")
     shutil.copy(build_hook.__file__, folder / "build_hook.py")
     tools = build_hook.toolchain_on_path() or build_hook.toolchain_from_pypi()
     assert tools is not None
@@ -74,37 +80,59 @@ def fake_node(folder: Path, version: str) -> str:
     return str(node)
 
 
-def test_wheel_contains_the_bundle_and_no_node_modules(project: Path) -> None:
+def test_wheel_contains_the_bundles_and_no_node_modules(project: Path) -> None:
     names = build(project)
 
-    assert "app/graphiql/dist/index.html" in names
+    assert {f"app/dist/{page}/index.html" for page in build_hook.PAGES} <= names
     assert not [name for name in names if "node_modules" in name]
 
 
-def test_bundle_is_rebuilt_only_when_its_sources_change(project: Path) -> None:
-    source, bundled = project / "app" / "graphiql" / "main.js", project / "app" / "graphiql" / "dist" / "index.html"
+def test_wheel_of_loomql_contains_no_sources_of_pages() -> None:
+    packed = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+
+    needed = {
+        "app/explorer/generated/persisted-documents.json",
+        "app/graphiql/favicon.svg",
+    }
+    sources = {path.relative_to(ROOT).as_posix() for path in build_hook.sources(ROOT / build_hook.FOLDER)}
+    assert packed & sources == needed
+    assert not [path for path in packed if "node_modules" in path]
+
+
+def test_sdist_of_loomql_contains_all_that_its_wheel_needs() -> None:
+    packed = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+
+    sources = {path.relative_to(ROOT).as_posix() for path in build_hook.sources(ROOT / build_hook.FOLDER)}
+    assert sources | {"app/build_hook.py", "pyproject.toml"} <= packed
+    assert not [path for path in packed if "node_modules" in path or path.startswith("app/dist/")]
+
+
+@pytest.mark.parametrize("page", build_hook.PAGES)
+def test_bundles_are_rebuilt_only_when_their_sources_change(project: Path, page: str) -> None:
+    source, bundled = project / "app" / page / "main.js", project / "app" / "dist" / page / "index.html"
 
     build(project)
     (source.parent / "__pycache__").mkdir(exist_ok=True)
-    (source.parent / "__pycache__" / "build_hook.pyc").write_bytes(b"what Python leaves where it imports")
+    (source.parent / "__pycache__" / "tabs.pyc").write_bytes(b"what Python leaves where it imports")
     build(project)
-    assert (project / "runs").read_text() == "x"
+    assert (project / "runs").read_text() == "eg"
 
     source.write_text("two")
     build(project)
-    assert (project / "runs").read_text() == "xx"
+    assert (project / "runs").read_text() == "egeg"
     assert bundled.read_text() == "two"
 
 
 def test_building_changes_no_source(project: Path) -> None:
-    folder = project / "app" / "graphiql"
+    folder = project / "app"
     before = {path: path.read_bytes() for path in build_hook.sources(folder)}
+    others = {"build_hook.py", "bundler"}
 
     build(project)
 
     assert {path: path.read_bytes() for path in build_hook.sources(folder)} == before
     made = {path.name for path in folder.iterdir()} - {path.relative_to(folder).parts[0] for path in before}
-    assert made - {"build_hook.py"} <= build_hook.NOT_SOURCES
+    assert made - others <= {"dist", *build_hook.NOT_SOURCES}
 
 
 def test_bundler_failure_ends_the_install_and_is_shown(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,22 +142,22 @@ def test_bundler_failure_ends_the_install_and_is_shown(project: Path, capsys: py
         build(project)
 
     printed = capsys.readouterr()
-    assert "GraphiQL was not built" in printed.out + printed.err
+    assert "the web pages were not built" in printed.out + printed.err
     assert "cannot bundle main.js" in printed.out + printed.err
-    assert "set LOOMQL_SKIP_GRAPHIQL=1" in printed.out + printed.err
+    assert "set LOOMQL_SKIP_PAGES=1" in printed.out + printed.err
     assert "set NODE_EXTRA_CA_CERTS" in printed.out + printed.err
 
 
 def test_skipping_builds_a_wheel_without_the_bundle_and_says_so(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LOOMQL_SKIP_GRAPHIQL", "1")
+    monkeypatch.setenv("LOOMQL_SKIP_PAGES", "1")
 
     names = build(project)
 
     printed = capsys.readouterr()
     assert not [name for name in names if "/dist/" in name]
-    assert "GraphiQL is not built" in printed.out + printed.err
+    assert "the web pages are not built" in printed.out + printed.err
 
 
 def test_node_from_pypi_is_used_only_without_node_on_the_path(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,14 +167,14 @@ def test_node_from_pypi_is_used_only_without_node_on_the_path(project: Path, mon
     without_node(monkeypatch, project / "empty")
     assert WheelBuilder(str(project)).config.dependencies == [build_hook.NODE_FROM_PYPI]
 
-    monkeypatch.setenv("LOOMQL_SKIP_GRAPHIQL", "1")
+    monkeypatch.setenv("LOOMQL_SKIP_PAGES", "1")
     assert WheelBuilder(str(project)).config.dependencies == []
 
 
 def test_build_without_node_on_the_path_uses_the_pypi_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_node(monkeypatch, project / "empty")
 
-    assert "app/graphiql/dist/index.html" in build(project)
+    assert "app/dist/graphiql/index.html" in build(project)
 
 
 @pytest.mark.parametrize(
