@@ -7,11 +7,10 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { useQuery } from "./api";
-import { Empty, isUtc, Problem, Skeleton, useSize } from "./components";
+import { Empty, isUtc, Problem, Skeleton, timezone, useSize } from "./components";
 import { bound, bucketOf, chipText, condition, parseChip } from "./filters";
 import { count, duration, money, percent } from "./formats";
 import { ChartDocument, type ChartQuery, type CallsGroupBy } from "./generated/graphql";
-import { timezone } from "./projects";
 
 type Row = NonNullable<ChartQuery["callsAggregate"]>["rows"][number];
 

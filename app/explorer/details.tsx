@@ -18,7 +18,6 @@ const TABS = ["chat", "data", "usage", "feedback", "facts"] as const;
 type Tab = (typeof TABS)[number];
 
 export function CallDetails({ project, id, step }: { project: string; id: string; step: Step | undefined }) {
-  // A running call is read again when it ends.
   const { data, error, retry } = useQuery(CallDetailsDocument, { projectId: project, id });
   const asked = address.value.get("tab");
   const tab: Tab = TABS.find((each) => each === asked) ?? "chat";

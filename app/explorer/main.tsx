@@ -9,10 +9,10 @@ import { useEffect, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { endpoint, key, pages, type Shown, shown, useQuery } from "./api";
-import { Copy, Dialog, Empty, isUtc, Popover, Skeleton, useKeys } from "./components";
+import { Copy, Dialog, Empty, isUtc, Popover, Skeleton, useKeys, useStored } from "./components";
 import { ProjectsDocument } from "./generated/graphql";
 import { Projects } from "./projects";
-import { Traces, useStored } from "./traces";
+import { Traces } from "./traces";
 
 type View = ComponentType<{ project: string }>;
 
@@ -24,6 +24,7 @@ const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
   charts: { view: lazy(() => import("./charts").then(({ Charts }) => Charts)), title: "Charts", key: "c" },
   objects: { view: lazy(() => import("./objects").then(({ Objects }) => Objects)), title: "Objects", key: "o" },
   evaluations: { view: lazy(() => import("./evaluations").then(({ Evaluations }) => Evaluations)), title: "Evaluations", key: "v" },
+  compare: { view: lazy(() => import("./compare").then(({ Compare }) => Compare)) },
   playground: { view: lazy(() => import("./playground").then(({ Playground }) => Playground)) },
 };
 const IN_BAR = Object.entries(VIEWS).flatMap(([name, { title, key }]) => (title && key ? [{ name, title, key }] : []));

@@ -4,14 +4,13 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
-import { Copy, Empty, Problem, Skeleton, Status, Time } from "./components";
+import { Copy, Empty, Problem, Skeleton, Status, Time, useStored } from "./components";
 import { Messages } from "./chat";
 import { bound } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
 import { ThreadDocument, type ThreadQuery, ThreadsCountDocument, ThreadsDocument, type ThreadsQuery } from "./generated/graphql";
 import { type Column, Grid } from "./grid";
 import { Rows } from "./rows";
-import { useStored } from "./traces";
 
 type Row = NonNullable<ThreadsQuery["threads"]>["nodes"][number];
 
