@@ -63,7 +63,7 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
               {timeline.steps.slice(0, MAX_SHOWN).map((step, place) => (
                 <div
                   key={step.call.id}
-                  ref={place === at && side === 0 ? mark : undefined}
+                  ref={place === at && side === 0 ? mark : null}
                   class={`step${place === at ? " differs" : ""}${step.hasError ? " has-error" : ""}`}
                   style={{ paddingLeft: 4 + Math.min(step.depth, 14) * 14 }}
                 >
