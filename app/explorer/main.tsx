@@ -27,6 +27,8 @@ const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
   compare: { view: lazy(() => import("./compare").then(({ Compare }) => Compare)) },
   playground: { view: lazy(() => import("./playground").then(({ Playground }) => Playground)) },
 };
+/** Views that belong to another one of the bar. */
+const PARENTS: Record<string, string> = { trace: "traces", compare: "traces", playground: "traces" };
 const IN_BAR = Object.entries(VIEWS).flatMap(([name, { title, key }]) => (title && key ? [{ name, title, key }] : []));
 
 const isHelpOpen = signal(false);
@@ -99,7 +101,7 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
       <nav aria-label="Views">
         {project &&
           IN_BAR.map(({ name, title, key }) => (
-            <a key={name} href={there(name)} aria-current={view === name ? "page" : undefined} title={`g ${key}`}>
+            <a key={name} href={there(name)} aria-current={(view in PARENTS ? PARENTS[view] : view) === name ? "page" : undefined} title={`g ${key}`}>
               {title}
             </a>
           ))}

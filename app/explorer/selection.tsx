@@ -88,9 +88,9 @@ export function Actions({ project, marked, clear, again }: {
 type Dataset = NonNullable<DatasetsQuery["objs"]>["nodes"][number];
 
 /** Adds a row with the inputs and the output of each marked call to a new version of a dataset. */
-function AddToDataset({ project, marked, close, done }: {
+export function AddToDataset({ project, marked, close, done }: {
   project: string;
-  marked: readonly Marked[];
+  marked: readonly Pick<Marked, "callId">[];
   close: () => void;
   done: (note: string) => void;
 }) {

@@ -494,6 +494,18 @@ export type ChartQueryVariables = Exact<{
 
 export type ChartQuery = { callsAggregate: { usesRollups: boolean, rows: Array<{ bucketStart: string | null, bucketEnd: string | null, opName: string | null, model: string | null, userId: string | null, release: string | null, environment: string | null, kind: CallKind | null, count: number, errorCount: number, p50LatencyMs: number | null, p95LatencyMs: number | null, p99LatencyMs: number | null, totalTokens: number, cost: number | null }> } | null };
 
+export type FeedbackChartQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  bucket: TimeBucket;
+  timezone?: string | null | undefined;
+  numbers: Array<string> | string;
+}>;
+
+
+export type FeedbackChartQuery = { callsAggregate: { rows: Array<{ bucketStart: string | null, numbers: Array<{ field: string, average: number | null, count: number }> | null }> } | null };
+
 export type EvaluationRunsQueryVariables = Exact<{
   projectId: string;
   first: number;
@@ -668,7 +680,16 @@ export type ThreadQueryVariables = Exact<{
 }>;
 
 
-export type ThreadQuery = { thread: { threadId: string, turnCount: number, startTime: string, lastUpdated: string, p50TurnDurationMs: number | null, p99TurnDurationMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, users: Array<string>, turns: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string, latencyMs: number | null, exception: string | null, traceCost: number | null, traceErrors: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+export type ThreadQuery = { thread: { threadId: string, turnCount: number, startTime: string, lastUpdated: string, p50TurnDurationMs: number | null, p99TurnDurationMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, users: Array<string>, conversation: Array<{ call: { turnId: string | null } | null, message: { role: string, name: string | null, finishReason: string | null, parts: Array<
+          | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+          | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+          | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+          | { __typename: 'ReasoningPart', text: string }
+          | { __typename: 'RefusalPart', text: string }
+          | { __typename: 'TextPart', text: string }
+          | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+          | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+        > } }> | null, turns: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string, latencyMs: number | null, exception: string | null, traceCost: number | null, traceErrors: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
             | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
             | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
             | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
@@ -767,10 +788,18 @@ export type GiveFeedbackMutationVariables = Exact<{
   weaveRef: string;
   feedbackType: string;
   payload: unknown;
+  annotationRef?: string | null | undefined;
 }>;
 
 
 export type GiveFeedbackMutation = { feedbackCreate: { id: string } | null };
+
+export type AnnotationFormsQueryVariables = Exact<{
+  projectId: string;
+}>;
+
+
+export type AnnotationFormsQuery = { objs: { nodes: Array<{ ref: string, objectId: string, val: unknown }> } | null };
 
 export type RemoveFeedbackMutationVariables = Exact<{
   projectId: string;
@@ -1079,6 +1108,29 @@ export const ChartDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:3e03826ad9152336cbe3c63abc548b8964a266b8a80863be392ac10e6effbe45"}) as unknown as TypedDocumentString<ChartQuery, ChartQueryVariables>;
+export const FeedbackChartDocument = new TypedDocumentString(`
+    query FeedbackChart($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $bucket: TimeBucket!, $timezone: String, $numbers: [String!]!) {
+  callsAggregate(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    groupBy: [TIME_BUCKET]
+    bucket: $bucket
+    timezone: $timezone
+    numbers: $numbers
+    limit: 10000
+  ) {
+    rows {
+      bucketStart
+      numbers {
+        field
+        average
+        count
+      }
+    }
+  }
+}
+    `, {"hash":"sha256:f87576a86e0757f546bd220b1e47cb1973db41a40d1b474b2426f9d4a87d0c27"}) as unknown as TypedDocumentString<FeedbackChartQuery, FeedbackChartQueryVariables>;
 export const EvaluationRunsDocument = new TypedDocumentString(`
     query EvaluationRuns($projectId: ID!, $first: Int!, $after: String) {
   evaluationRuns(projectId: $projectId, first: $first, after: $after) {
@@ -1560,6 +1612,14 @@ export const ThreadDocument = new TypedDocumentString(`
     totalTokens
     totalCost
     users
+    conversation(first: 500) {
+      call {
+        turnId
+      }
+      message {
+        ...Message
+      }
+    }
     turns(first: $first, after: $after) {
       nodes {
         id
@@ -1637,7 +1697,7 @@ export const ThreadDocument = new TypedDocumentString(`
       result
     }
   }
-}`, {"hash":"sha256:f880c14007d8b6c1da710b2a02c278e2924bef90bcc716c28a5fc2eebca27d3d"}) as unknown as TypedDocumentString<ThreadQuery, ThreadQueryVariables>;
+}`, {"hash":"sha256:6aad0152910c80ec84671feb6a3114c54e6b249e96b18bfc3c9a963aa981ad32"}) as unknown as TypedDocumentString<ThreadQuery, ThreadQueryVariables>;
 export const TraceHeadDocument = new TypedDocumentString(`
     query TraceHead($projectId: ID!, $traceId: ID!) {
   trace(projectId: $projectId, traceId: $traceId) {
@@ -1854,17 +1914,33 @@ export const CallDetailsDocument = new TypedDocumentString(`
   }
 }`, {"hash":"sha256:1e13d830fcc96d505981bcb681e291cfdfcf64412b4f16c715980cea3e6213bc"}) as unknown as TypedDocumentString<CallDetailsQuery, CallDetailsQueryVariables>;
 export const GiveFeedbackDocument = new TypedDocumentString(`
-    mutation GiveFeedback($projectId: ID!, $weaveRef: String!, $feedbackType: String!, $payload: JSON!) {
+    mutation GiveFeedback($projectId: ID!, $weaveRef: String!, $feedbackType: String!, $payload: JSON!, $annotationRef: String) {
   feedbackCreate(
     projectId: $projectId
     weaveRef: $weaveRef
     feedbackType: $feedbackType
     payload: $payload
+    annotationRef: $annotationRef
   ) {
     id
   }
 }
-    `, {"hash":"sha256:df67c882c408999eb0e70cba97f365bb86b6e5153f18bd04eca85ac1a32d4b36"}) as unknown as TypedDocumentString<GiveFeedbackMutation, GiveFeedbackMutationVariables>;
+    `, {"hash":"sha256:af562c2c499ddb6dc4759402a1d880d526d9286994973d12fd99536798b9598e"}) as unknown as TypedDocumentString<GiveFeedbackMutation, GiveFeedbackMutationVariables>;
+export const AnnotationFormsDocument = new TypedDocumentString(`
+    query AnnotationForms($projectId: ID!) {
+  objs(
+    projectId: $projectId
+    filter: {baseObjectClasses: ["AnnotationSpec"], latestOnly: true}
+    first: 100
+  ) {
+    nodes {
+      ref
+      objectId
+      val
+    }
+  }
+}
+    `, {"hash":"sha256:32d6b5eb4f6ffbea0661d1abd9652d917a1be1e50e0d4b3a827ba3287bd9913e"}) as unknown as TypedDocumentString<AnnotationFormsQuery, AnnotationFormsQueryVariables>;
 export const RemoveFeedbackDocument = new TypedDocumentString(`
     mutation RemoveFeedback($projectId: ID!, $query: QueryInput!) {
   feedbackPurge(projectId: $projectId, query: $query) {
