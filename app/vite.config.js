@@ -16,7 +16,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
     // React's libraries mark their modules "use client", which means nothing in a page without a server side.
-    rolldownOptions: { checks: { moduleLevelDirective: false } },
+    rolldownOptions: { checks: { bundlerTimings: false, moduleLevelDirective: false, pluginTimings: false } },
     target: "es2022",
   },
 });

@@ -145,12 +145,12 @@ export interface Query<Data> {
 
 /**
  * Run a query while a component is on the screen, again when its variables change. A superseded request is aborted.
- * `variables` null means that there is nothing to ask yet.
+ * `variables` null means that there is nothing to ask yet; another `again` asks again.
  */
 export function useQuery<Data, Variables extends object>(
   document: TypedDocumentString<Data, Variables>,
   variables: Variables | null,
-  { isShown = true, pause = 0 } = {},
+  { isShown = true, pause = 0, again = 0 } = {},
 ): Query<Data> {
   const text = JSON.stringify(variables);
   const state: Signal<Query<Data>> = useMemo(
@@ -177,7 +177,7 @@ export function useQuery<Data, Variables extends object>(
       clearTimeout(timer);
       abort.abort();
     };
-  }, [document, text, key.value]);
+  }, [document, text, key.value, again]);
   useShown(isShown && variables ? document : null, variables ?? {});
   return state.value;
 }

@@ -7,11 +7,10 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { useQuery } from "./api";
-import { Empty, isUtc, Problem, Skeleton, useSize } from "./components";
+import { Empty, isUtc, Problem, Skeleton, timezone, useSize } from "./components";
 import { bound, bucketOf, chipText, condition, parseChip } from "./filters";
 import { count, duration, money, percent } from "./formats";
-import { ChartDocument, type ChartQuery, type CallsGroupBy } from "./generated/graphql";
-import { timezone } from "./projects";
+import { AnnotationFormsDocument, ChartDocument, type ChartQuery, type CallsGroupBy, FeedbackChartDocument } from "./generated/graphql";
 
 type Row = NonNullable<ChartQuery["callsAggregate"]>["rows"][number];
 
@@ -49,6 +48,12 @@ export function Charts({ project }: { project: string }) {
   const whole = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET"] }, { pause: 150 });
   const byModel = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET", "MODEL"] }, { pause: 150 });
   const byGroup = useQuery(ChartDocument, group ? { ...shared, groupBy: ["TIME_BUCKET", GROUPS[group][0]] } : null, { pause: 150 });
+  const forms = useQuery(AnnotationFormsDocument, { projectId: project }, { isShown: false });
+  const rated = (forms.data?.objs?.nodes ?? []).filter(({ val }) =>
+    ["integer", "number"].includes((val as { field_schema?: { type?: string } } | null)?.field_schema?.type ?? ""),
+  );
+  const numbers = rated.slice(0, MAX_SERIES).map(({ objectId }) => `feedback.[wandb.annotation.${objectId}].payload.value`);
+  const ratings = useQuery(FeedbackChartDocument, numbers.length ? { ...shared, numbers } : null, { pause: 150 });
   const failed = [whole, byModel, byGroup].find(({ error }) => error);
   const rows = whole.data?.callsAggregate?.rows ?? [];
   const starts = [...new Set(rows.flatMap(({ bucketStart }) => (bucketStart ? [Date.parse(bucketStart)] : [])))].sort((a, b) => a - b);
@@ -69,6 +74,16 @@ export function Charts({ project }: { project: string }) {
     { title: "Cost by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.cost), format: money, isStacked: true },
     { title: "Tokens by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.totalTokens), format: count, isStacked: true },
   ];
+  const ratingRows = ratings.data?.callsAggregate?.rows ?? [];
+  if (ratingRows.length > 0) {
+    const byStart = new Map(ratingRows.map((row) => [Date.parse(row.bucketStart ?? ""), row.numbers ?? []]));
+    const series = rated.slice(0, MAX_SERIES).map(({ objectId }, at) => ({
+      name: objectId,
+      values: starts.map((start) => byStart.get(start)?.[at]?.average ?? null),
+      chip: chipText({ field: numbers[at] ?? "", operator: "exists", value: "" }),
+    }));
+    charts.push({ title: "Feedback, on average", series, format: (value) => String(+value.toPrecision(3)) });
+  }
   if (group && groups) {
     charts.push({ title: `p95 latency by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.p95LatencyMs, false), format: duration });
     charts.push({ title: `Cost by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.cost), format: money, isStacked: true });

@@ -34,7 +34,7 @@ export function Messages({ project, inputs, outputs }: {
             <header>
               {message.role}
               {message.name && <span class="muted"> {message.name}</span>}
-              {at === inputs.length && <span class="muted"> output</span>}
+              {at === inputs.length && inputs.length > 1 && <span class="muted"> output</span>}
             </header>
             <div>
               {message.role === "system" ? (

@@ -266,3 +266,27 @@ export function useKeys(keys: Record<string, (event: KeyboardEvent) => void>): v
     return () => document.removeEventListener("keydown", onKey);
   }, []);
 }
+
+/** Zone of the times on the page. */
+export const timezone = () => (isUtc() ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
+
+/** Return a state that this browser keeps. */
+export function useStored<T>(name: string, initial: T): [T, (value: T) => void] {
+  const stored = `loomql:explorer:${name}`;
+  const [value, setValue] = useState<T>(() => {
+    try {
+      return (JSON.parse(localStorage.getItem(stored) ?? "null") as T | null) ?? initial;
+    } catch {
+      return initial;
+    }
+  });
+  const set = (next: T) => {
+    setValue(next);
+    try {
+      localStorage.setItem(stored, JSON.stringify(next));
+    } catch {
+      // A browser without storage forgets it, which costs nothing else.
+    }
+  };
+  return [value, set];
+}

@@ -8,7 +8,7 @@ import { Messages } from "./chat";
 import { Copy, isUtc, Problem, Skeleton, Status, Time } from "./components";
 import { chipText } from "./filters";
 import { absoluteTime, count, duration, money, shortId } from "./formats";
-import { CallDetailsDocument, type CallDetailsQuery, GiveFeedbackDocument, RemoveFeedbackDocument } from "./generated/graphql";
+import { AnnotationFormsDocument, CallDetailsDocument, type CallDetailsQuery, GiveFeedbackDocument, RemoveFeedbackDocument } from "./generated/graphql";
 import { Json } from "./json";
 import type { Step } from "./timeline";
 
@@ -18,7 +18,6 @@ const TABS = ["chat", "data", "usage", "feedback", "facts"] as const;
 type Tab = (typeof TABS)[number];
 
 export function CallDetails({ project, id, step }: { project: string; id: string; step: Step | undefined }) {
-  // A running call is read again when it ends.
   const { data, error, retry } = useQuery(CallDetailsDocument, { projectId: project, id });
   const asked = address.value.get("tab");
   const tab: Tab = TABS.find((each) => each === asked) ?? "chat";
@@ -148,6 +147,73 @@ function UsageTable({ call }: { call: Call }) {
   );
 }
 
+interface Schema {
+  type?: string;
+  enum?: unknown[];
+  minimum?: number;
+  maximum?: number;
+  maxLength?: number;
+}
+
+interface Form {
+  name?: string | null;
+  description?: string | null;
+  field_schema?: Schema;
+  op_scope?: string[] | null;
+}
+
+/** The project's annotation forms that fit the op of a call: a field each, by its JSON Schema. */
+function Annotations({ project, call, give }: {
+  project: string;
+  call: Call;
+  give: (feedbackType: string, payload: object, annotationRef: string) => void;
+}) {
+  const { data } = useQuery(AnnotationFormsDocument, { projectId: project }, { isShown: false });
+  const forms = (data?.objs?.nodes ?? []).map(({ ref, objectId, val }) => ({ ref, objectId, form: (val ?? {}) as Form }));
+  return (
+    <>
+      {forms
+        .filter(({ form: { op_scope: ops } }) => !ops?.length || ops.includes(call.opName))
+        .map(({ ref, objectId, form }) => (
+          <label key={ref} class="annotation">
+            <span title={form.description ?? undefined}>{form.name ?? objectId}</span>{" "}
+            <Field schema={form.field_schema ?? {}} onValue={(value) => give(`wandb.annotation.${objectId}`, { value }, ref)} />
+          </label>
+        ))}
+    </>
+  );
+}
+
+function Field({ schema, onValue }: { schema: Schema; onValue: (value: unknown) => void }) {
+  const options = schema.enum ?? (schema.type === "boolean" ? [true, false] : null);
+  if (options) {
+    return (
+      <select
+        value=""
+        onChange={(event) => {
+          const chosen = options[event.currentTarget.selectedIndex - 1];
+          if (chosen !== undefined) onValue(chosen);
+        }}
+      >
+        <option value="">…</option>
+        {options.map((option) => (
+          <option key={String(option)}>{option === true ? "yes" : option === false ? "no" : String(option)}</option>
+        ))}
+      </select>
+    );
+  }
+  const onKeyDown = (read: (text: string) => unknown) => (event: preact.TargetedKeyboardEvent<HTMLInputElement>) => {
+    const input = event.currentTarget;
+    if (event.key === "Enter" && input.value && input.reportValidity()) onValue(read(input.value));
+  };
+  if (schema.type === "integer" || schema.type === "number") {
+    const { minimum: min, maximum: max } = schema;
+    const bounds = { ...(min !== undefined && { min }), ...(max !== undefined && { max }) };
+    return <input type="number" step={schema.type === "integer" ? 1 : "any"} {...bounds} onKeyDown={onKeyDown(Number)} />;
+  }
+  return <input type="text" maxLength={schema.maxLength ?? 10_000} onKeyDown={onKeyDown(String)} />;
+}
+
 const REACTION = "wandb.reaction.1";
 const NOTE = "wandb.note.1";
 
@@ -162,7 +228,8 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
       },
       (error: unknown) => setProblem(error instanceof Error ? error.message : String(error)),
     );
-  const give = (feedbackType: string, payload: object) => run(ask(GiveFeedbackDocument, { projectId: project, weaveRef: call.ref, feedbackType, payload }));
+  const give = (feedbackType: string, payload: object, annotationRef: string | null = null) =>
+    run(ask(GiveFeedbackDocument, { projectId: project, weaveRef: call.ref, feedbackType, payload, annotationRef }));
   const remove = (id: string) =>
     run(ask(RemoveFeedbackDocument, { projectId: project, query: { json: { $expr: { $eq: [{ $getField: "id" }, { $literal: id }] } } } }));
   return (
@@ -185,9 +252,11 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
           Add the note
         </button>
       </form>
+      <Annotations project={project} call={call} give={give} />
       {problem && <p class="error" role="alert">{problem}</p>}
       {call.feedback.nodes.map((each) => {
-        const payload = each.payload as { emoji?: string; note?: string } | null;
+        const payload = each.payload as { emoji?: string; note?: string; value?: unknown } | null;
+        const value = payload?.value;
         return (
           <article key={each.id}>
             <div class="muted">
@@ -196,7 +265,7 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
                 Delete
               </button>
             </div>
-            {payload?.emoji ?? payload?.note ?? <Json value={each.payload} />}
+            {payload?.emoji ?? payload?.note ?? (value === undefined || typeof value === "object" ? <Json value={each.payload} /> : <b>{String(value)}</b>)}
             {each.feedbackType !== REACTION && each.feedbackType !== NOTE && <div class="muted">{each.feedbackType}</div>}
           </article>
         );

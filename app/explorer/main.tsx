@@ -9,10 +9,10 @@ import { useEffect, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { endpoint, key, pages, type Shown, shown, useQuery } from "./api";
-import { Copy, Dialog, Empty, isUtc, Popover, Skeleton, useKeys } from "./components";
+import { Copy, Dialog, Empty, isUtc, Popover, Skeleton, useKeys, useStored } from "./components";
 import { ProjectsDocument } from "./generated/graphql";
 import { Projects } from "./projects";
-import { Traces, useStored } from "./traces";
+import { Traces } from "./traces";
 
 type View = ComponentType<{ project: string }>;
 
@@ -24,8 +24,11 @@ const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
   charts: { view: lazy(() => import("./charts").then(({ Charts }) => Charts)), title: "Charts", key: "c" },
   objects: { view: lazy(() => import("./objects").then(({ Objects }) => Objects)), title: "Objects", key: "o" },
   evaluations: { view: lazy(() => import("./evaluations").then(({ Evaluations }) => Evaluations)), title: "Evaluations", key: "v" },
+  compare: { view: lazy(() => import("./compare").then(({ Compare }) => Compare)) },
   playground: { view: lazy(() => import("./playground").then(({ Playground }) => Playground)) },
 };
+/** Views that belong to another one of the bar. */
+const PARENTS: Record<string, string> = { trace: "traces", compare: "traces", playground: "traces" };
 const IN_BAR = Object.entries(VIEWS).flatMap(([name, { title, key }]) => (title && key ? [{ name, title, key }] : []));
 
 const isHelpOpen = signal(false);
@@ -98,7 +101,7 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
       <nav aria-label="Views">
         {project &&
           IN_BAR.map(({ name, title, key }) => (
-            <a key={name} href={there(name)} aria-current={view === name ? "page" : undefined} title={`g ${key}`}>
+            <a key={name} href={there(name)} aria-current={(view in PARENTS ? PARENTS[view] : view) === name ? "page" : undefined} title={`g ${key}`}>
               {title}
             </a>
           ))}

@@ -244,7 +244,6 @@ export function TableView({ project, digest, number }: { project: string; digest
       <div class="bar">
         <h2>Rows</h2>
         <span class="muted">{exactCount(number)}</span>
-        <a href={new URL(`export/table?${new URLSearchParams({ projectId: project, digest })}`, endpoint).href} download>NDJSON</a>
       </div>
       {rows.error.value && <Problem error={rows.error.value} retry={() => rows.retry()} />}
       <Grid

@@ -8,6 +8,7 @@ import { Messages } from "./chat";
 import { Empty, Problem, Skeleton } from "./components";
 import { count, duration, money } from "./formats";
 import { CompleteDocument, type CompleteSubscription, type MessageFragment, PlaygroundCallDocument, type PlaygroundCallQuery } from "./generated/graphql";
+import { AddToDataset } from "./selection";
 
 interface Edited {
   role: string;
@@ -67,6 +68,8 @@ function Editor({ project, call }: { project: string; call: Call }) {
     JSON.stringify(Object.fromEntries(Object.entries(inputs).filter(([name, value]) => name in NAMES && value != null)), null, 2),
   );
   const [isSaved, setSaved] = useState(true);
+  const [isAdding, setAdding] = useState(false);
+  const [note, setNote] = useState<string | null>(null);
   const [answer, setAnswer] = useState<Answer | null>(null);
   const running = useRef<AbortController | null>(null);
   useEffect(() => () => running.current?.abort(), []);
@@ -156,10 +159,27 @@ function Editor({ project, call }: { project: string; call: Call }) {
               <h2>
                 New {!answer.isDone && <span class="running">● streams</span>}
                 {answer.call && <span class="muted"> {duration(answer.call.latencyMs)} · {count(answer.call.totalTokens)} tokens · {money(answer.call.totalCost)} </span>}
-                {answer.call && <a href={there("trace", { t: answer.call.traceId, call: answer.call.id })}>open</a>}
+                {answer.call && <a href={there("trace", { t: answer.call.traceId, call: answer.call.id })}>open</a>}{" "}
+                {answer.call && (
+                  <button type="button" onClick={() => setAdding(true)}>
+                    Add to a dataset
+                  </button>
+                )}
               </h2>
+              {note && <p role="status">{note}</p>}
               {answer.error && <p class="error" role="alert">{answer.error}</p>}
-              <pre class="plain" aria-live="polite">{answer.text}</pre>
+              {answer.text && <pre class="plain" aria-live="polite">{answer.text}</pre>}
+              {isAdding && answer.call && (
+                <AddToDataset
+                  project={project}
+                  marked={[{ callId: answer.call.id }]}
+                  close={() => setAdding(false)}
+                  done={(text) => {
+                    setAdding(false);
+                    setNote(text);
+                  }}
+                />
+              )}
             </>
           )}
         </section>

@@ -2,7 +2,7 @@
 
 import { there } from "./address";
 import { endpoint, useQuery } from "./api";
-import { Copy, Empty, isUtc, now, Problem, Skeleton, Time } from "./components";
+import { Copy, Empty, now, Problem, Skeleton, Time } from "./components";
 import { count, exactCount, money, percent } from "./formats";
 import { ProjectActivityDocument, ProjectsDocument, type ProjectsQuery } from "./generated/graphql";
 
@@ -10,8 +10,6 @@ const DAYS = 14;
 const DAY = 86_400_000;
 
 type Project = NonNullable<ProjectsQuery["projects"]>["nodes"][number];
-
-export const timezone = () => (isUtc() ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
 
 export function Projects() {
   const { data, error, retry } = useQuery(ProjectsDocument, { first: 100 });

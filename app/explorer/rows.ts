@@ -36,7 +36,10 @@ export class Rows<Row> {
   private readonly pages = new Map<number, Page<Row>>();
   private readonly running = new Map<number, AbortController>();
 
-  constructor(private readonly read: Read<Row>) {}
+  constructor(
+    private readonly read: Read<Row>,
+    private readonly options = { hasOffset: true },
+  ) {}
 
   /** Return a row; undefined if it is not read yet. */
   at(index: number): Row | undefined {
@@ -46,6 +49,12 @@ export class Rows<Row> {
   /** True if some rows were read, or the list is known to be empty. */
   get isRead(): boolean {
     return this.pages.size > 0;
+  }
+
+  /** Number of rows up to the last one that is known. */
+  get known(): number {
+    const last = Math.max(-1, ...this.pages.keys());
+    return last < 0 ? 0 : last * PAGE + (this.pages.get(last)?.nodes.length ?? 0);
   }
 
   /** Read the rows of a range, and the page after it; requests for other pages end. */
@@ -79,13 +88,14 @@ export class Rows<Row> {
     if (this.pages.has(page) || this.running.has(page)) return;
     // The page before comes soon and has the cursor.
     if (this.running.has(page - 1)) return;
-    const abort = new AbortController();
-    this.running.set(page, abort);
     const [previous, next] = [this.pages.get(page - 1), this.pages.get(page + 1)];
     let asked: PageArguments = { first: PAGE };
     if (previous?.pageInfo.endCursor) asked = { first: PAGE, after: previous.pageInfo.endCursor };
     else if (page > 0 && next?.pageInfo.startCursor) asked = { last: PAGE, before: next.pageInfo.startCursor };
-    else if (page > 0) asked = { first: PAGE, offset: page * PAGE };
+    else if (page > 0 && this.options.hasOffset) asked = { first: PAGE, offset: page * PAGE };
+    else if (page > 0) return;
+    const abort = new AbortController();
+    this.running.set(page, abort);
     this.read(asked, abort.signal).then(
       (found) => {
         this.running.delete(page);

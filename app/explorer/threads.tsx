@@ -4,14 +4,13 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
-import { Copy, Empty, Problem, Skeleton, Status, Time } from "./components";
+import { Copy, Empty, Problem, Skeleton, Status, Time, useStored } from "./components";
 import { Messages } from "./chat";
 import { bound } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
-import { ThreadDocument, type ThreadQuery, ThreadsCountDocument, ThreadsDocument, type ThreadsQuery } from "./generated/graphql";
+import { type MessageFragment, ThreadDocument, type ThreadQuery, ThreadsCountDocument, ThreadsDocument, type ThreadsQuery } from "./generated/graphql";
 import { type Column, Grid } from "./grid";
 import { Rows } from "./rows";
-import { useStored } from "./traces";
 
 type Row = NonNullable<ThreadsQuery["threads"]>["nodes"][number];
 
@@ -104,6 +103,17 @@ type Thread = NonNullable<ThreadQuery["thread"]>;
 type Turn = Thread["turns"]["nodes"][number];
 const TURNS = 50;
 
+/**
+ * Return what the user said in a turn, and the last answer: of the turn's calls of models if it has some, since the
+ * inputs of the turn itself may begin with the whole history.
+ */
+function said(turn: Turn, thread: Thread): [MessageFragment[], MessageFragment[]] {
+  const messages = (thread.conversation ?? []).flatMap(({ call, message }) => (call?.turnId === turn.id ? [message] : []));
+  const asked = messages.find(({ role }) => role === "user");
+  const answered = messages.findLast(({ role, parts }) => role === "assistant" && parts.some(({ __typename }) => __typename === "TextPart"));
+  return [asked ? [asked] : (turn.messages ?? []), answered ? [answered] : (turn.outputMessages ?? [])];
+}
+
 function ThreadPage({ project, threadId }: { project: string; threadId: string }) {
   const { data, error, retry } = useQuery(ThreadDocument, { projectId: project, threadId, first: TURNS });
   const [more, setMore] = useState<{ turns: Turn[]; after: string | null } | null>(null);
@@ -172,7 +182,7 @@ function ThreadPage({ project, threadId }: { project: string; threadId: string }
             ))}
           </aside>
           <div>
-            <Messages project={project} inputs={turn.messages ?? []} outputs={turn.outputMessages ?? []} />
+            <Messages project={project} inputs={said(turn, thread)[0]} outputs={said(turn, thread)[1]} />
             {turn.exception && <p class="error">{turn.exception.trim().split("\n").at(-1)}</p>}
           </div>
         </section>

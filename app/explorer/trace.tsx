@@ -13,6 +13,7 @@ import {
   TraceChangesDocument,
   TraceCostsDocument,
   TraceHeadDocument,
+  TracesDocument,
   TraceTreeDocument,
   type TreeCallFragment,
 } from "./generated/graphql";
@@ -20,6 +21,10 @@ import { ROW } from "./grid";
 import { type Step, ticks, type Timeline, timelineOf, unfolded } from "./timeline";
 
 const PAGE = 5_000;
+
+/** Rows from which on a map of all of them is shown. */
+const WITH_MAP = 200;
+const MAP_HEIGHT = 48;
 
 interface Calls {
   byId: Map<string, TreeCallFragment>;
@@ -30,7 +35,7 @@ interface Calls {
 const NOTHING: Calls = { byId: new Map(), isWhole: false, error: null };
 
 /** Read all calls of a trace in pages, and follow their changes while some run. */
-function useCalls(project: string, traceId: string): Calls & { retry: () => void } {
+export function useCalls(project: string, traceId: string): Calls & { retry: () => void } {
   const state = useSignal<Calls>(NOTHING);
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
@@ -124,7 +129,7 @@ export function TracePanel({ project, traceId, isDrawer = false }: { project: st
       <div class="panes">
         {calls.byId.size === 0 ? <Skeleton /> : <Waterfall timeline={timeline} usage={usage} selected={selected} isWhole={calls.isWhole} />}
         <section class="call" aria-label="Selected call">
-          {selected && <CallDetails key={selected} project={project} id={selected} step={timeline.byId.get(selected)} />}
+          {selected && <CallDetails key={`${selected} ${timeline.byId.get(selected)?.isRunning}`} project={project} id={selected} step={timeline.byId.get(selected)} />}
         </section>
       </div>
     </div>
@@ -273,6 +278,16 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
         {zoom && <button type="button" onClick={() => setZoom(null)}>Whole time</button>}
         {!isWhole && <span class="muted" role="status">{count(timeline.steps.length)} calls, more load…</span>}
       </div>
+      {steps.length > WITH_MAP && (
+        <Minimap
+          steps={steps}
+          timeline={timeline}
+          range={range}
+          from={top / (steps.length * ROW)}
+          to={(top + height) / (steps.length * ROW)}
+          onMove={(share) => scroller.current?.scrollTo(0, share * steps.length * ROW - height / 2)}
+        />
+      )}
       <div class="axis" style={{ marginLeft: treeWidth }} aria-hidden="true">
         {ticks(range[0], range[1], Math.max(2, Math.floor(barWidth / 90))).map((mark) => (
           <span key={mark} style={{ left: `${((mark - range[0]) / (range[1] - range[0])) * 100}%` }}>{duration(mark)}</span>
@@ -327,6 +342,53 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
         </div>
       )}
     </section>
+  );
+}
+
+/** All bars in little, with a frame around the rows and the time on the screen. */
+function Minimap({ steps, timeline, range, from, to, onMove }: {
+  steps: readonly Step[];
+  timeline: Timeline;
+  range: [number, number];
+  from: number;
+  to: number;
+  onMove: (share: number) => void;
+}) {
+  const [box, { width }] = useSize<HTMLDivElement>();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const length = Math.max(1, timeline.end - timeline.start);
+  useEffect(() => {
+    const context = canvas.current?.getContext("2d");
+    if (!canvas.current || !context || width === 0) return;
+    canvas.current.width = width;
+    canvas.current.height = MAP_HEIGHT;
+    // Of the rows that share a line of pixels, one is drawn.
+    const every = Math.max(1, Math.floor(steps.length / (MAP_HEIGHT * 4)));
+    for (let index = 0; index < steps.length; index += every) {
+      const step = steps[index] as Step;
+      context.fillStyle = step.call.status === "ERROR" ? colour("error") : colour(`kind-${(step.call.kind ?? "CHAIN").toLowerCase()}`);
+      const left = ((step.start - timeline.start) / length) * width;
+      const right = ((step.end - timeline.start) / length) * width;
+      context.fillRect(left, (index / steps.length) * MAP_HEIGHT, Math.max(1, right - left), Math.max(1, MAP_HEIGHT / steps.length));
+    }
+  }, [steps, timeline, width]);
+  const move = (event: PointerEvent) => {
+    const top = box.current?.getBoundingClientRect().top ?? 0;
+    if (event.buttons === 1) onMove((event.clientY - top) / MAP_HEIGHT);
+  };
+  return (
+    <div class="minimap" ref={box} onPointerDown={move} onPointerMove={move} aria-hidden="true">
+      <canvas ref={canvas} />
+      <div
+        class="frame"
+        style={{
+          left: `${(range[0] / length) * 100}%`,
+          width: `${((range[1] - range[0]) / length) * 100}%`,
+          top: from * MAP_HEIGHT,
+          height: Math.max(4, (Math.min(1, to) - from) * MAP_HEIGHT),
+        }}
+      />
+    </div>
   );
 }
 
@@ -432,9 +494,24 @@ function draw(canvas: HTMLCanvasElement, picture: Picture): void {
   }
 }
 
+/** Go to the trace that started next before another one, or next after it. */
+async function neighbour(project: string, traceId: string, isOlder: boolean): Promise<void> {
+  const { trace } = await ask(TraceHeadDocument, { projectId: project, traceId });
+  if (!trace?.startedAt) return;
+  const filter = isOlder ? { startedBefore: trace.startedAt } : { startedAfter: trace.startedAt };
+  const sortBy = [{ field: "started_at", direction: isOlder ? ("DESC" as const) : ("ASC" as const) }];
+  const { traces } = await ask(TracesDocument, { projectId: project, filter, sortBy, first: 1 });
+  const next = traces?.nodes[0]?.traceId;
+  if (next) go(there("trace", { t: next }));
+}
+
 /** A trace on its own page. */
 export function TracePage({ project }: { project: string }) {
   const traceId = address.value.get("t");
+  const move = (isOlder: boolean) => () => {
+    if (traceId) neighbour(project, traceId, isOlder).catch(() => undefined);
+  };
+  useKeys({ "]": move(true), "[": move(false) });
   if (!traceId) return <Empty title="No trace is chosen"><a href={there("traces")}>All traces</a></Empty>;
   return (
     <main class="trace-page">

@@ -2,109 +2,165 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 import { lazy, Suspense } from "preact/compat";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ApiError, ask, useQuery, useShown, watch } from "./api";
-import { Empty, isUtc, Kind, Popover, Problem, Skeleton, Status, Time, useKeys, useSize } from "./components";
-import { bound, bucketOf, type Chip, chipText, type Condition, condition, type Mode, NUMBERS, negated, OPERATORS, type Operator, parseChip, type Period } from "./filters";
-import { absoluteTime, count, duration, exactCount, money } from "./formats";
+import { Empty, Kind, Popover, Problem, Skeleton, Status, Time, useKeys, useStored } from "./components";
+import { FilterBar } from "./filter_bar";
+import { bound, type Condition, condition, type Mode, parseChip, type Period } from "./filters";
+import { count, duration, exactCount, money } from "./formats";
 import {
+  type CallRowFragment,
   CallsCountDocument,
   CallsDocument,
-  type CallsQuery,
   EventsCursorDocument,
-  FacetsDocument,
-  HistogramDocument,
   NewCallsDocument,
-  PathsDocument,
+  SearchDocument,
+  type SearchQuery,
   type SortBy,
   TracesCountDocument,
   TracesDocument,
   type TracesQuery,
+  ValuesDocument,
 } from "./generated/graphql";
 import { type Column, Grid } from "./grid";
-import { FirstTrace, timezone } from "./projects";
-import { Rows } from "./rows";
+import { Histogram } from "./histogram";
+import { FirstTrace } from "./projects";
+import { PAGE, Rows } from "./rows";
+import { Actions, Downloads, type Marked } from "./selection";
 
 const TracePanel = lazy(() => import("./trace").then(({ TracePanel }) => TracePanel));
 
 type TraceRow = NonNullable<TracesQuery["traces"]>["nodes"][number];
-type CallRow = NonNullable<CallsQuery["calls"]>["nodes"][number];
+type Hit = NonNullable<SearchQuery["search"]>["nodes"][number];
 
 /** A row of any mode, as the table shows it. */
-interface Row extends Partial<Pick<CallRow, "model" | "errorType">> {
-  key: string;
+interface Row extends Partial<CallRowFragment> {
   traceId: string;
+  /** Call that represents the row: the call itself, or the root of a trace. */
   callId: string | null;
   name: string;
-  kind: CallRow["kind"];
-  status: CallRow["status"] | null;
-  startedAt: string | null;
-  latencyMs: number | null;
-  totalTokens: number | null;
-  totalCost: number | null;
-  numCalls: number | null;
-  numErrors: number | null;
-  userId: string | null;
-  threadId: string | null;
-  tags: string[] | null;
-  environment: string | null;
-  release: string | null;
+  numCalls?: number;
+  numErrors?: number;
+  highlights?: Hit["highlights"];
 }
 
-const ofTrace = (trace: TraceRow): Row => ({ ...trace, key: trace.traceId, callId: null, name: trace.name ?? "" });
-const ofCall = (call: CallRow): Row => ({
-  ...call,
-  key: call.id,
-  callId: call.id,
-  name: call.traceName,
-  numCalls: null,
-  numErrors: null,
+const ofTrace = ({ name, kind, status, startedAt, root, ...rest }: TraceRow): Row => ({
+  ...rest,
+  kind,
+  ...(status && { status }),
+  ...(startedAt && { startedAt }),
+  ...(root && { ref: root.ref }),
+  callId: root?.id ?? null,
+  name: name ?? "",
 });
+const ofCall = (call: CallRowFragment): Row => ({ ...call, callId: call.id, name: call.traceName });
 
-const COLUMNS: readonly (Column<Row> & { only?: "traces" | "calls"; isHidden?: boolean })[] = [
-  { id: "status", title: "", width: 44, cell: (row) => <><Status status={row.status} /> <Kind kind={row.kind} /></> },
+type ListColumn = Column<Row> & { only?: "traces" | "calls"; isHidden?: boolean };
+
+const COLUMNS: readonly ListColumn[] = [
+  {
+    id: "status",
+    title: <span class="unseen">Status and kind</span>,
+    width: 44,
+    cell: (row) => (
+      <>
+        <Status status={row.status} /> <Kind kind={row.kind} />
+      </>
+    ),
+  },
   { id: "name", title: "Name", width: 220, cell: (row) => row.name, text: (row) => row.name },
   { id: "started", title: "Started", width: 132, sort: "started_at", cell: (row) => <Time at={row.startedAt} /> },
-  { id: "latency", title: "Duration", width: 92, isNumber: true, sort: "latency_ms", cell: (row) => (row.status === "RUNNING" ? "running" : duration(row.latencyMs)) },
+  {
+    id: "latency",
+    title: "Duration",
+    width: 92,
+    isNumber: true,
+    sort: "latency_ms",
+    cell: (row) => (row.status === "RUNNING" ? "running" : duration(row.latencyMs)),
+  },
   { id: "cost", title: "Cost", width: 84, isNumber: true, sort: "total_cost", cell: (row) => money(row.totalCost) },
-  { id: "tokens", title: "Tokens", width: 84, isNumber: true, sort: "total_tokens", cell: (row) => count(row.totalTokens), text: (row) => (row.totalTokens == null ? undefined : exactCount(row.totalTokens)) },
+  {
+    id: "tokens",
+    title: "Tokens",
+    width: 84,
+    isNumber: true,
+    sort: "total_tokens",
+    cell: (row) => count(row.totalTokens),
+    text: (row) => (row.totalTokens == null ? undefined : exactCount(row.totalTokens)),
+  },
   { id: "calls", title: "Calls", width: 68, isNumber: true, sort: "num_calls", only: "traces", cell: (row) => count(row.numCalls) },
-  { id: "errors", title: "Errors", width: 68, isNumber: true, sort: "num_errors", only: "traces", cell: (row) => (row.numErrors ? <span class="error">{count(row.numErrors)}</span> : "") },
+  {
+    id: "errors",
+    title: "Errors",
+    width: 68,
+    isNumber: true,
+    sort: "num_errors",
+    only: "traces",
+    cell: (row) => (row.numErrors ? <span class="error">{count(row.numErrors)}</span> : ""),
+  },
   { id: "model", title: "Model", width: 140, only: "calls", cell: (row) => row.model, text: (row) => row.model ?? undefined },
   { id: "user", title: "User", width: 116, cell: (row) => row.userId, text: (row) => row.userId ?? undefined },
-  { id: "thread", title: "Thread", width: 116, cell: (row) => row.threadId && <a href={there("threads", { thread: row.threadId })}>{row.threadId}</a>, text: (row) => row.threadId ?? undefined },
-  { id: "tags", title: "Tags", width: 150, cell: (row) => row.tags?.map((tag) => <span class="tag" key={tag}>{tag}</span>), text: (row) => row.tags?.join(", ") },
+  {
+    id: "thread",
+    title: "Thread",
+    width: 116,
+    cell: (row) => row.threadId && <a href={there("threads", { thread: row.threadId })}>{row.threadId}</a>,
+    text: (row) => row.threadId ?? undefined,
+  },
+  {
+    id: "tags",
+    title: "Tags",
+    width: 150,
+    cell: (row) =>
+      row.tags?.map((tag) => (
+        <span class="tag" key={tag}>
+          {tag}
+        </span>
+      )),
+    text: (row) => row.tags?.join(", "),
+  },
   { id: "environment", title: "Environment", width: 110, isHidden: true, cell: (row) => row.environment },
   { id: "release", title: "Release", width: 90, isHidden: true, cell: (row) => row.release },
   { id: "error", title: "Error type", width: 140, only: "calls", isHidden: true, cell: (row) => row.errorType },
 ];
+
+const FOUND: ListColumn = { id: "found", title: "Found", width: 420, cell: (row) => <Highlights row={row} /> };
 
 const MODES: readonly Mode[] = ["traces", "roots", "calls"];
 const modeOf = (text: string | null): Mode => MODES.find((mode) => mode === text) ?? "traces";
 
 export function Traces({ project }: { project: string }) {
   const state = address.value;
-  const mode = modeOf(state.get("m"));
+  const words = state.get("q");
+  const mode = words === null ? modeOf(state.get("m")) : "calls";
   const chips = state.getAll("f").flatMap((text) => parseChip(text) ?? []);
   const dsl = parsedDsl(state.get("dsl"));
   // Relative bounds move with a new list, not with each second.
   const [listedAt, setListedAt] = useState(() => Date.now());
   const period: Period = { after: bound(state.get("from"), listedAt), before: bound(state.get("to"), listedAt) };
   const found = condition(chips, period, mode, dsl instanceof Error ? null : dsl);
-  const sort = state.get("s");
-  const identity = JSON.stringify([project, mode, found, sort, listedAt]);
+  const identity = JSON.stringify([project, mode, words, found, state.get("s"), listedAt]);
   const again = () => setListedAt(Date.now());
-  const total = useCount(project, mode, found, identity);
-  const isFiltered = chips.length > 0 || dsl !== null || period.after !== undefined || period.before !== undefined;
+  const total = useCount(project, mode, found, listedAt);
+  const isFiltered = chips.length > 0 || dsl !== null || words !== null || Boolean(period.after ?? period.before);
 
   if (total.data === 0 && !isFiltered) return <Waiting project={project} onArrival={again} />;
   return (
     <main class="traces">
       <FilterBar project={project} mode={mode} chips={chips} found={found} dsl={dsl} />
       <Histogram project={project} mode={mode} found={found} period={period} listedAt={listedAt} />
-      <Table key={identity} project={project} mode={mode} found={found} sort={sort} total={total} again={again} isFiltered={isFiltered} />
+      <Table
+        key={identity}
+        project={project}
+        mode={mode}
+        words={words}
+        found={found}
+        total={total}
+        again={again}
+        isFiltered={isFiltered}
+      />
     </main>
   );
 }
@@ -118,12 +174,18 @@ function parsedDsl(text: string | null): unknown {
   }
 }
 
-function useCount(project: string, mode: Mode, found: Condition, identity: string) {
-  const ofTraces = useQuery(TracesCountDocument, mode === "traces" ? { projectId: project, ...found } : null, { isShown: false });
+interface Total {
+  data: number | null;
+  error: ApiError | null;
+}
+
+function useCount(project: string, mode: Mode, found: Condition, listedAt: number): Total {
   const { filter, query } = found;
-  const ofCalls = useQuery(CallsCountDocument, mode === "traces" ? null : { projectId: project, filter, query }, { isShown: false });
-  void identity;
-  return mode === "traces"
+  const isOfTraces = mode === "traces";
+  const options = { isShown: false, again: listedAt };
+  const ofTraces = useQuery(TracesCountDocument, isOfTraces ? { projectId: project, ...found } : null, options);
+  const ofCalls = useQuery(CallsCountDocument, isOfTraces ? null : { projectId: project, filter, query }, options);
+  return isOfTraces
     ? { data: ofTraces.data?.traces?.totalCount ?? null, error: ofTraces.error }
     : { data: ofCalls.data?.callsStats?.count ?? null, error: ofCalls.error };
 }
@@ -146,53 +208,82 @@ function Waiting({ project, onArrival }: { project: string; onArrival: () => voi
   );
 }
 
-function Table({ project, mode, found, sort, total, again, isFiltered }: {
+/** Read the rows of a list in pages. */
+function rowsOf(project: string, mode: Mode, words: string | null, found: Condition, sortBy: SortBy[]): Rows<Row> {
+  const { filter, query, totals } = found;
+  const shared = { projectId: project, filter, query };
+  const nothing = { nodes: [], pageInfo: { hasNextPage: false } };
+  return new Rows<Row>(
+    async (page, abort) => {
+      if (words !== null) {
+        const { search } = await ask(SearchDocument, { ...shared, text: words, ...page }, abort);
+        return search ? { ...search, nodes: search.nodes.map(({ call, highlights }) => ({ ...ofCall(call), highlights })) } : nothing;
+      }
+      if (mode === "traces") {
+        const { traces } = await ask(TracesDocument, { ...shared, totals, sortBy, ...page }, abort);
+        return traces ? { ...traces, nodes: traces.nodes.map(ofTrace) } : nothing;
+      }
+      const { calls } = await ask(CallsDocument, { ...shared, sortBy, ...page }, abort);
+      return calls ? { ...calls, nodes: calls.nodes.map(ofCall) } : nothing;
+    },
+    { hasOffset: words === null },
+  );
+}
+
+function Table({ project, mode, words, found, total, again, isFiltered }: {
   project: string;
   mode: Mode;
+  words: string | null;
   found: Condition;
-  sort: string | null;
-  total: { data: number | null; error: ApiError | null };
+  total: Total;
   again: () => void;
   isFiltered: boolean;
 }) {
+  const sort = address.value.get("s");
   const sortBy: SortBy[] = [
     { field: sort?.replace(/^-/, "") ?? "started_at", direction: sort && !sort.startsWith("-") ? "ASC" : "DESC" },
   ];
-  const { filter, query, totals } = found;
-  const rows = useMemo(
-    () =>
-      new Rows<Row>(async (page, abort) => {
-        const empty = { nodes: [], pageInfo: { hasNextPage: false } };
-        if (mode === "traces") {
-          const { traces } = await ask(TracesDocument, { projectId: project, filter, query, totals, sortBy, ...page }, abort);
-          return traces ? { ...traces, nodes: traces.nodes.map(ofTrace) } : empty;
-        }
-        const { calls } = await ask(CallsDocument, { projectId: project, filter, query, sortBy, ...page }, abort);
-        return calls ? { ...calls, nodes: calls.nodes.map(ofCall) } : empty;
-      }),
-    [],
-  );
+  const rows = useMemo(() => rowsOf(project, mode, words, found, sortBy), []);
   useEffect(() => () => rows.stop(), []);
-  useShown(mode === "traces" ? TracesDocument : CallsDocument, {
-    projectId: project,
-    filter,
-    query,
-    ...(mode === "traces" && { totals }),
-    sortBy,
-    first: 100,
-  });
+  const { filter, query, totals } = found;
+  const shared = { projectId: project, filter, query, first: PAGE };
+  const [document, rest] =
+    words !== null
+      ? [SearchDocument, { text: words }]
+      : mode === "traces"
+        ? [TracesDocument, { totals, sortBy }]
+        : [CallsDocument, { sortBy }];
+  useShown(document, { ...shared, ...rest });
+
   void rows.version.value;
-  const number = rows.end.value ?? total.data ?? (rows.isRead ? 1_000 : 40);
-  const selected = address.value.get("t");
+  const number = rows.end.value ?? (words === null ? total.data : null) ?? (rows.isRead ? rows.known + 1 : 40);
+  const [shown, setShown] = useState<[number, number]>([0, 0]);
+  const { columns, paths, usable, isVisible, setVisible, addPath } = useColumns(mode, words !== null);
+  const values = usePathValues(project, paths, rows, shown);
   const [widths, setWidths] = useStored<Record<string, number>>("widths", {});
-  const [hidden, setHidden] = useStored<Record<string, boolean>>("hidden", {});
-  const isOfMode = ({ only }: (typeof COLUMNS)[number]) => !only || (only === "traces") === (mode === "traces");
-  const usable = COLUMNS.filter(isOfMode);
-  const columns = usable
-    .filter(({ id, isHidden }) => !(hidden[id] ?? isHidden ?? false))
-    .map((column) => ({ ...column, width: widths[column.id] ?? column.width }));
-  const link = (row: Row) => ({ t: row.traceId, call: row.callId });
+  const [marked, setMarked] = useState<ReadonlyMap<string, Marked>>(new Map());
+  const selected = address.value.get(mode === "traces" ? "t" : "call");
+  const hasDrawer = address.value.get("t") !== null;
+  const key = (row: Row) => (mode === "traces" ? row.traceId : (row.callId ?? row.traceId));
+  const link = (row: Row) => ({ t: row.traceId, call: mode === "traces" ? null : row.callId });
   const error = rows.error.value ?? total.error;
+  const allColumns: Column<Row>[] = [
+    ...columns,
+    ...paths.map((path) => ({
+      id: path,
+      title: <span title={path}>{path}</span>,
+      width: 200,
+      ...(mode !== "traces" && { sort: path }),
+      cell: (row: Row) => values.text(path, row.callId),
+      text: (row: Row) => values.text(path, row.callId),
+    })),
+  ].map((column) => ({ ...column, width: widths[column.id] ?? column.width }));
+  const mark = (row: Row, isMarked: boolean) => {
+    const next = new Map(marked);
+    if (!isMarked) next.delete(key(row));
+    else if (row.callId && row.ref) next.set(key(row), { callId: row.callId, ref: row.ref, traceId: row.traceId });
+    setMarked(next);
+  };
 
   return (
     <div class="split">
@@ -200,67 +291,185 @@ function Table({ project, mode, found, sort, total, again, isFiltered }: {
         <div class="bar">
           <span class="tabs" role="group" aria-label="Rows">
             {MODES.map((each) => (
-              <a key={each} href={here({ m: each === "traces" ? null : each, s: null, t: null, call: null })} aria-current={each === mode}>
+              <a
+                key={each}
+                href={here({ m: each === "traces" ? null : each, s: null, q: null, t: null, call: null })}
+                aria-current={words === null && each === mode}
+              >
                 {each === "calls" ? "all calls" : each}
               </a>
             ))}
           </span>
           <span class="muted" role="status">
-            {total.data === null ? "…" : `${exactCount(total.data)} ${mode}`}
+            {words !== null
+              ? `${exactCount(rows.end.value ?? rows.known)}${rows.end.value === null ? "+" : ""} calls found`
+              : total.data === null
+                ? "…"
+                : `${exactCount(total.data)} ${mode}`}
           </span>
           <Live project={project} mode={mode} found={found} again={again} />
           <Popover label="Columns">
             {() => (
               <fieldset>
                 <legend class="unseen">Columns</legend>
-                {usable.slice(2).map(({ id, title, isHidden }) => (
-                  <label key={id}>
+                {usable.slice(2).map((column) => (
+                  <label key={column.id}>
                     <input
                       type="checkbox"
-                      checked={!(hidden[id] ?? isHidden ?? false)}
-                      onChange={(event) => setHidden({ ...hidden, [id]: !event.currentTarget.checked })}
+                      checked={isVisible(column)}
+                      onChange={(event) => setVisible(column, event.currentTarget.checked)}
                     />{" "}
-                    {title}
+                    {column.title}
                   </label>
                 ))}
+                {paths.map((path) => (
+                  <label key={path}>
+                    <input type="checkbox" checked onChange={() => addPath(path, false)} /> {path}
+                  </label>
+                ))}
+                <input
+                  type="text"
+                  aria-label="Path of a new column"
+                  placeholder="inputs.question"
+                  onKeyDown={(event) => {
+                    if (event.key !== "Enter") return;
+                    event.preventDefault();
+                    const path = event.currentTarget.value.trim();
+                    if (/^(inputs|output|attributes|summary)(\.|$)/.test(path)) addPath(path, true);
+                    else event.currentTarget.setCustomValidity("A path begins with inputs, output, attributes or summary.");
+                    event.currentTarget.reportValidity();
+                  }}
+                  onInput={(event) => event.currentTarget.setCustomValidity("")}
+                />
               </fieldset>
             )}
           </Popover>
+          <Popover label="Download">{() => <Downloads project={project} found={found} />}</Popover>
+          <Actions project={project} marked={[...marked.values()]} clear={() => setMarked(new Map())} again={again} />
         </div>
         {error && <Problem error={error} retry={() => (rows.error.value ? rows.retry() : again())} />}
         {!error && rows.end.value === 0 ? (
-          <Empty title={`No ${mode} match`}>
+          <Empty title={words === null ? `No ${mode} match` : `No call contains “${words}”`}>
             <p>
               {isFiltered ? "Remove a condition, or widen the range of times. " : ""}
-              {isFiltered && <a href={here({ f: null, dsl: null, from: null, to: null })}>Show all</a>}
+              {isFiltered && <a href={here({ f: null, q: null, dsl: null, from: null, to: null })}>Show all</a>}
             </p>
           </Empty>
         ) : (
           <Grid
             label={mode}
-            columns={columns}
+            columns={allColumns}
             count={number}
             at={(index) => rows.at(index)}
-            need={(from, to) => rows.need(from, to)}
-            id={(row) => (mode === "traces" ? row.traceId : row.key)}
+            need={(from, to) => {
+              rows.need(from, to);
+              if (from !== shown[0] || to !== shown[1]) setShown([from, to]);
+            }}
+            id={key}
             href={(row) => there("trace", link(row))}
-            selected={mode === "traces" ? selected : address.value.get("call")}
-            onSelect={(row) => go(here(link(row)), { replace: selected !== null })}
+            selected={selected}
+            onSelect={(row) => go(here(link(row)), { replace: hasDrawer })}
             onOpen={(row) => go(there("trace", link(row)))}
-            sort={sort ?? "-started_at"}
+            sort={words === null ? (sort ?? "-started_at") : null}
             onSort={(next) => go(here({ s: next }))}
             onResize={(column, width) => setWidths({ ...widths, [column]: width })}
+            marked={new Set(marked.keys())}
+            onMark={mark}
           />
         )}
       </div>
-      {selected && (
+      {hasDrawer && (
         <Drawer>
           <Suspense fallback={<Skeleton />}>
-            <TracePanel project={project} traceId={selected} isDrawer />
+            <TracePanel project={project} traceId={address.value.get("t") ?? ""} isDrawer />
           </Suspense>
         </Drawer>
       )}
     </div>
+  );
+}
+
+/**
+ * Return the columns of a list. The address has the difference from the usual ones: `+release` shows one, `-tags` hides
+ * one, and a path such as inputs.question adds one.
+ */
+function useColumns(mode: Mode, isSearch: boolean) {
+  const changes = address.value.getAll("col");
+  const isVisible = ({ id, isHidden }: ListColumn) => (changes.includes(`+${id}`) ? true : changes.includes(`-${id}`) ? false : !isHidden);
+  const usable = COLUMNS.filter(({ only }) => !only || (only === "traces") === (mode === "traces"));
+  const paths = changes.filter((change) => !/^[+-]/.test(change)).slice(0, 8);
+  const set = (next: string[]) => go(here({ col: next }), { replace: true });
+  const setVisible = ({ id, isHidden }: ListColumn, visible: boolean) => {
+    const rest = changes.filter((change) => change !== `+${id}` && change !== `-${id}`);
+    set(visible === !isHidden ? rest : [...rest, `${visible ? "+" : "-"}${id}`]);
+  };
+  const addPath = (path: string, isAdded: boolean) =>
+    set([...changes.filter((change) => change !== path), ...(isAdded ? [path] : [])]);
+  const columns = usable.filter(isVisible);
+  if (isSearch) columns.splice(2, 0, FOUND);
+  return { columns, paths, usable, isVisible, setVisible, addPath };
+}
+
+const NO_PATHS = { hasInputs: false, hasOutput: false, hasAttributes: false, hasSummary: false };
+
+/** Read the values at some paths of the calls on the screen; those that were read stay known. */
+function usePathValues(project: string, paths: readonly string[], rows: Rows<Row>, [from, to]: [number, number]) {
+  const known = useMemo(() => new Map<string, unknown>(), [project]);
+  const version = useSignal(0);
+  useEffect(() => {
+    const ids = new Set<string>();
+    for (let index = from; index < to; index++) {
+      const id = rows.at(index)?.callId;
+      if (id) ids.add(id);
+    }
+    const abort = new AbortController();
+    for (const path of paths) {
+      const missing = [...ids].filter((id) => !known.has(`${path} ${id}`)).slice(0, 100);
+      if (missing.length === 0) continue;
+      const [field = "", rest] = [path.split(".", 1)[0], path.slice(path.indexOf(".") + 1)];
+      const has = `has${field[0]?.toUpperCase()}${field.slice(1)}`;
+      const variables = { projectId: project, callIds: missing, ...NO_PATHS, [has]: true, [field]: path.includes(".") ? rest : null };
+      ask(ValuesDocument, variables, abort.signal).then(
+        ({ calls }) => {
+          for (const call of calls?.nodes ?? []) known.set(`${path} ${call.id}`, (call as Record<string, unknown>)[field]);
+          version.value++;
+        },
+        () => undefined,
+      );
+    }
+    return () => abort.abort();
+  }, [project, paths.join("\n"), from, to, rows.version.value]);
+  void version.value;
+  const text = (path: string, id: string | null) => {
+    const value = known.get(`${path} ${id}`);
+    return value == null ? "" : (typeof value === "string" ? value : JSON.stringify(value)).slice(0, 500);
+  };
+  return { text };
+}
+
+/** Parts of a call that contain the searched words. */
+function Highlights({ row }: { row: Row }) {
+  return (
+    <>
+      {row.highlights?.map((found, at) => {
+        const parts: preact.ComponentChildren[] = [];
+        let reached = 0;
+        // The API counts characters, and JavaScript UTF-16 units.
+        const letters = [...found.snippet];
+        for (const { start, end } of found.ranges) {
+          parts.push(letters.slice(reached, start).join(""), <mark key={start}>{letters.slice(start, end).join("")}</mark>);
+          reached = end;
+        }
+        parts.push(letters.slice(reached).join(""));
+        return (
+          <span key={at} class="highlight" title={found.path ?? found.field.toLowerCase()}>
+            {found.isCutBefore && "…"}
+            {parts}
+            {found.isCutAfter && "…"}{" "}
+          </span>
+        );
+      })}
+    </>
   );
 }
 
@@ -289,27 +498,6 @@ function Drawer({ children }: { children: preact.ComponentChildren }) {
   );
 }
 
-/** Return a state that this browser keeps. */
-export function useStored<T>(name: string, initial: T): [T, (value: T) => void] {
-  const stored = `loomql:explorer:${name}`;
-  const [value, setValue] = useState<T>(() => {
-    try {
-      return (JSON.parse(localStorage.getItem(stored) ?? "null") as T | null) ?? initial;
-    } catch {
-      return initial;
-    }
-  });
-  const set = (next: T) => {
-    setValue(next);
-    try {
-      localStorage.setItem(stored, JSON.stringify(next));
-    } catch {
-      // A browser without storage forgets it, which costs nothing else.
-    }
-  };
-  return [value, set];
-}
-
 /** Live mode: new rows wait behind a button, so that nothing moves. */
 function Live({ project, mode, found, again }: { project: string; mode: Mode; found: Condition; again: () => void }) {
   const isOn = address.value.get("live") !== null;
@@ -328,6 +516,7 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
         variables,
         abort.signal,
         ({ callEvents: { type, call, cursor } }) => {
+          // Bounded, so that an hour of events costs no memory.
           if (type === "STARTED" || type === "ENDED") waiting.value = new Set([...waiting.value, call.id].slice(-10_000));
           return cursor;
         },
@@ -363,239 +552,3 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
     </span>
   );
 }
-
-/** Bars of calls over time, stacked by error or not; a drag chooses a range of times. */
-function Histogram({ project, mode, found, period, listedAt }: {
-  project: string;
-  mode: Mode;
-  found: Condition;
-  period: Period;
-  listedAt: number;
-}) {
-  const [box, { width, height }] = useSize<HTMLDivElement>();
-  const filter = mode === "calls" ? found.filter : { ...found.filter, traceRootsOnly: true };
-  const to = period.before ? Date.parse(period.before) : listedAt;
-  const from = period.after ? Date.parse(period.after) : null;
-  const bucket = from === null ? "DAY" : bucketOf(from, to);
-  const { data } = useQuery(HistogramDocument, { projectId: project, filter, query: found.query, bucket, timezone: timezone() }, { pause: 50 });
-  const rows = (data?.callsAggregate?.rows ?? []).flatMap(({ bucketStart, bucketEnd, count, errorCount }) =>
-    bucketStart && bucketEnd ? { start: Date.parse(bucketStart), end: Date.parse(bucketEnd), count, errorCount } : [],
-  );
-  const first = from ?? Math.min(...rows.map((row) => row.start), to - 86_400_000);
-  const last = period.before ? to : Math.max(...rows.map((row) => row.end), first + 1);
-  const most = Math.max(1, ...rows.map((row) => row.count));
-  const x = (time: number) => ((time - first) / (last - first)) * width;
-  const y = (value: number) => (value / most) * (height - 4);
-  const [brush, setBrush] = useState<[number, number] | null>(null);
-  const [hovered, setHovered] = useState<number | null>(null);
-  const time = (pixel: number) => first + (Math.min(width, Math.max(0, pixel)) / Math.max(width, 1)) * (last - first);
-  const pixel = (event: PointerEvent) => event.clientX - (box.current?.getBoundingClientRect().left ?? 0);
-  const onDown = (event: PointerEvent) => {
-    (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId);
-    setBrush([pixel(event), pixel(event)]);
-  };
-  const onMove = (event: PointerEvent) => {
-    setHovered(pixel(event));
-    if (brush) setBrush([brush[0], pixel(event)]);
-  };
-  const onUp = () => {
-    if (brush && Math.abs(brush[1] - brush[0]) > 3) {
-      const [low, high] = [Math.min(...brush), Math.max(...brush)].map(time) as [number, number];
-      go(here({ from: new Date(low).toISOString(), to: new Date(high).toISOString() }));
-    }
-    setBrush(null);
-  };
-  const under = hovered === null ? undefined : rows.find((row) => x(row.start) <= hovered && hovered < x(row.end));
-  return (
-    <div class="histogram" ref={box} onPointerDown={onDown} onPointerMove={onMove} onPointerUp={onUp} onPointerLeave={() => setHovered(null)}>
-      <svg width={width} height={height} role="img" aria-label="Number of rows over time">
-        {rows.map((row) => {
-          const [left, right] = [x(row.start), Math.max(x(row.start) + 1, x(row.end) - 1)];
-          return (
-            <g key={row.start}>
-              <rect class="bar" x={left} width={right - left} y={height - y(row.count)} height={y(row.count)} />
-              <rect class="bar-error" x={left} width={right - left} y={height - y(row.errorCount)} height={y(row.errorCount)} />
-            </g>
-          );
-        })}
-        {brush && <rect class="brush" x={Math.min(...brush)} width={Math.abs(brush[1] - brush[0])} y={0} height={height} />}
-      </svg>
-      <span class="hint muted">
-        {under
-          ? `${absoluteTime(under.start, isUtc())} · ${exactCount(under.count)} · ${exactCount(under.errorCount)} errors`
-          : rows.length > 0 && `${absoluteTime(first, isUtc()).slice(0, 16)} to ${absoluteTime(last, isUtc()).slice(0, 16)} · drag to zoom`}
-      </span>
-    </div>
-  );
-}
-
-const FIELDS = ["status", "kind", "name", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "thread_id", "finish_reasons", "latency_ms", "total_tokens", "total_cost", "num_calls", "num_errors", "time_to_first_token_ms", "exception"];
-const WITH_FACETS = new Set(["status", "kind", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "finish_reasons", "op_name", "thread_id"]);
-
-function FilterBar({ project, mode, chips, found, dsl }: {
-  project: string;
-  mode: Mode;
-  chips: readonly Chip[];
-  found: Condition;
-  dsl: unknown;
-}) {
-  const input = useRef<HTMLInputElement>(null);
-  const [text, setText] = useState("");
-  const [isOpen, setOpen] = useState(false);
-  const [isExpert, setExpert] = useState(dsl !== null);
-  useKeys({ "/": () => input.current?.focus() });
-  const set = (next: readonly Chip[]) => go(here({ f: next.map(chipText), t: null, call: null }));
-  const typed = /^\s*([\w.\\-]+)\s*(!=|>=|<=|=|>|<|~)\s*(.*)$/.exec(text);
-  const signs: Record<string, Operator> = { "=": "is", "!=": "is-not", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "~": "contains" };
-  const field = typed?.[1];
-  const add = (chip: Chip) => {
-    setText("");
-    setOpen(false);
-    set([...chips, chip]);
-  };
-  const submit = (event: Event) => {
-    event.preventDefault();
-    if (typed?.[1] && typed[2] && typed[3]) add({ field: typed[1], operator: signs[typed[2]] as Operator, value: typed[3] });
-  };
-  return (
-    <form class="filters" onSubmit={submit}>
-      {chips.map((chip, at) => (
-        <ChipButton key={chipText(chip)} chip={chip} onChange={(next) => set(chips.flatMap((each, place) => (place === at ? (next ?? []) : each)))} />
-      ))}
-      <div class="typing" onFocusOut={(event) => (event.currentTarget as HTMLElement).contains(event.relatedTarget as Node) || setOpen(false)}>
-        <input
-          ref={input}
-          type="text"
-          role="combobox"
-          aria-expanded={isOpen}
-          aria-label="Add a filter"
-          placeholder="Filter: field = value   ( / )"
-          value={text}
-          onFocus={() => setOpen(true)}
-          onInput={(event) => {
-            setText(event.currentTarget.value);
-            setOpen(true);
-          }}
-          onKeyDown={(event) => {
-            if (event.key === "Escape") {
-              setOpen(false);
-              event.currentTarget.blur();
-            } else if (event.key === "Backspace" && !text && chips.length > 0) set(chips.slice(0, -1));
-          }}
-        />
-        {isOpen && (
-          <div class="panel" role="listbox">
-            {field ? (
-              <Values project={project} field={field} typed={typed?.[3] ?? ""} found={found} mode={mode} onChoose={(value) => add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value })} />
-            ) : (
-              <Fields project={project} typed={text.trim()} onChoose={(name) => { setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `); input.current?.focus(); }} />
-            )}
-          </div>
-        )}
-      </div>
-      <button type="button" aria-pressed={isExpert} onClick={() => setExpert(!isExpert)}>
-        Advanced
-      </button>
-      {isExpert && <Expert dsl={dsl} />}
-    </form>
-  );
-}
-
-function ChipButton({ chip, onChange }: { chip: Chip; onChange: (next: Chip | null) => void }) {
-  const opposite = negated(chip);
-  const [value, setValue] = useState(chip.value);
-  return (
-    <span class="chip">
-      <Popover label={<>{chip.field} <i>{OPERATORS[chip.operator]}</i> {chip.value}</>} title="Edit this condition">
-        {(close) => (
-          <div class="edit">
-            <select aria-label="Operator" value={chip.operator} onChange={(event) => onChange({ ...chip, operator: event.currentTarget.value as Operator })}>
-              {Object.entries(OPERATORS).map(([operator, name]) => (
-                <option key={operator} value={operator}>{name}</option>
-              ))}
-            </select>
-            <input
-              type="text"
-              aria-label="Value"
-              value={value}
-              onInput={(event) => setValue(event.currentTarget.value)}
-              onKeyDown={(event) => {
-                if (event.key !== "Enter") return;
-                event.preventDefault();
-                close();
-                onChange({ ...chip, value });
-              }}
-            />
-            {opposite && <button type="button" onClick={() => onChange(opposite)}>Negate</button>}
-          </div>
-        )}
-      </Popover>
-      <button type="button" aria-label={`Remove ${chip.field}`} title="Remove" onClick={() => onChange(null)}>✕</button>
-    </span>
-  );
-}
-
-function Fields({ project, typed, onChoose }: { project: string; typed: string; onChoose: (name: string) => void }) {
-  const { data } = useQuery(PathsDocument, typed.includes(".") ? { projectId: project } : null, { isShown: false });
-  const paths = data?.callsPaths?.paths.map(({ path }) => path) ?? ["inputs.", "output.", "attributes.", "summary."];
-  const names = [...FIELDS, ...paths].filter((name) => name.toLowerCase().includes(typed.toLowerCase())).slice(0, 60);
-  return (
-    <>
-      {names.map((name) => (
-        <button key={name} type="button" role="option" onClick={() => onChoose(name)}>{name}</button>
-      ))}
-      {names.length === 0 && <p class="muted">No such field. A path into the JSON of calls begins with inputs, output, attributes or summary.</p>}
-    </>
-  );
-}
-
-function Values({ project, field, typed, found, mode, onChoose }: {
-  project: string;
-  field: string;
-  typed: string;
-  found: Condition;
-  mode: Mode;
-  onChoose: (value: string) => void;
-}) {
-  const name = field === "name" ? "op_name" : field;
-  const isPath = /^(inputs|output|attributes|summary)\./.test(name);
-  const asks = WITH_FACETS.has(name) || isPath;
-  const filter = mode === "calls" ? found.filter : { ...found.filter, traceRootsOnly: true };
-  const { data, error, isLoading } = useQuery(FacetsDocument, asks ? { projectId: project, fields: [name], filter, query: found.query, limit: 50 } : null, { isShown: false, pause: 150 });
-  const values = (data?.callsFacets?.[0]?.values ?? []).filter(({ value }) => String(value).toLowerCase().includes(typed.toLowerCase()));
-  if (!asks) return <p class="muted">Type a value, then Enter{NUMBERS.has(field) ? ". Durations are milliseconds, and costs US dollars" : ""}.</p>;
-  if (error) return <p class="error">{error.message}</p>;
-  return (
-    <>
-      {values.map(({ value, count: number }) => (
-        <button key={String(value)} type="button" role="option" onClick={() => onChoose(typeof value === "string" ? value : JSON.stringify(value))}>
-          <span>{String(value)}</span> <span class="muted">{count(number)}</span>
-        </button>
-      ))}
-      {values.length === 0 && <p class="muted">{isLoading ? "…" : "No value begins so. Enter takes the text as it is."}</p>}
-    </>
-  );
-}
-
-/** The query language as JSON, for experts. */
-function Expert({ dsl }: { dsl: unknown }) {
-  const [text, setText] = useState(() => address.peek().get("dsl") ?? '{"$gt": [{"$getField": "latency_ms"}, {"$literal": 1000}]}');
-  let problem: string | null = dsl instanceof Error ? dsl.message : null;
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    problem = (error as Error).message;
-  }
-  return (
-    <div class="expert">
-      <label>
-        Condition below <code>$expr</code>, as JSON
-        <textarea rows={3} spellcheck={false} value={text} onInput={(event) => setText(event.currentTarget.value)} />
-      </label>
-      <button type="button" disabled={problem !== null} onClick={() => go(here({ dsl: text }))}>Apply</button>
-      <button type="button" onClick={() => go(here({ dsl: null }))}>Remove</button>
-      {problem && <span class="error">{problem}</span>}
-    </div>
-  );
-}
-

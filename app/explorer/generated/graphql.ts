@@ -251,12 +251,54 @@ export type EvaluationStatusCode =
   /** Running: started but not ended. */
   | 'RUNNING';
 
+/** Feedback on the target of a ref. Some types have rules. `wandb.reaction.1`: payload.emoji is one emoji. `wandb.note.1`: payload.note has 1 to 1,024 characters. `wandb.annotation.<name>`: payload.value is valid for the AnnotationSpec at annotationRef. `wandb.runnable.<name>`: payload.output is the output of the object or op at runnableRef. */
+export type FeedbackCreateReq = {
+  /** Ref of the AnnotationSpec of an annotation: a version of the object <name> of the same project. */
+  annotationRef?: string | null | undefined;
+  /** Ref of the call that produced a runnable's output; required for an op. */
+  callRef?: string | null | undefined;
+  /** Display name of the author; null for none. */
+  creator?: string | null | undefined;
+  /** Type of the feedback, such as wandb.reaction.1, or any text. */
+  feedbackType: string;
+  /** Id of at most 128 characters; a new UUIDv7 if omitted. Feedback with the same id is replaced if it has the same user and weaveRef. */
+  id?: string | null | undefined;
+  /** Content of the feedback: a JSON object of at most 1 MiB. */
+  payload: unknown;
+  /** Id of the project, as entity/project. */
+  projectId: string;
+  /** Ref of the object or op <name> of a runnable. */
+  runnableRef?: string | null | undefined;
+  /** Ref of the cause of a runnable's or an annotation's feedback. */
+  triggerRef?: string | null | undefined;
+  /** User who writes; the caller if omitted. */
+  wbUserId?: string | null | undefined;
+  /** Ref of the subject, such as a call. A plain call id is converted to the ref of that call of the project. */
+  weaveRef: string;
+};
+
 /** Membership: true if a value equals one of several. */
 export type InOperation = {
   /** Value to look for. */
   input: Operand;
   /** Values to compare with. */
   values: Array<Operand>;
+};
+
+/** Version of an object or op, identified by the digest of its value. An existing version keeps its index, is restored if it was deleted, and becomes the latest. */
+export type ObjSchemaForInsert = {
+  /** Built-in class, such as AnnotationSpec, Provider or SavedView, that validates and completes the value; none if omitted. */
+  builtinObjectClass?: string | null | undefined;
+  /** Name of the object: 1 to 128 letters, digits, dots, underscores and hyphens. */
+  objectId: string;
+  /** Id of the project, as entity/project. */
+  projectId: string;
+  /** Built-in class, under its old argument name. */
+  setBaseObjectClass?: string | null | undefined;
+  /** Value of the version: any JSON value; null must be explicit. A value with `_type` "Op" makes an op; `_class_name` and `_bases` state the class. */
+  val?: unknown;
+  /** User who writes; the caller if omitted. */
+  wbUserId?: string | null | undefined;
 };
 
 /** Filter of versions. A version matches if each non-empty list contains its value and all other conditions hold. An empty or omitted list sets no condition. Each list has at most 1,000 entries. */
@@ -369,6 +411,43 @@ export type SortDirection =
   /** Descending: largest, latest or alphabetically last entries first. */
   | 'DESC';
 
+/** Row to append. */
+export type TableAppendSpecPayload = {
+  /** Row as a JSON object. */
+  row: unknown;
+};
+
+/** Row to insert. */
+export type TableInsertSpecPayload = {
+  /** Index of the new row, from 0 to the number of rows. */
+  index: number;
+  /** Row as a JSON object. */
+  row: unknown;
+};
+
+/** Row to remove. */
+export type TablePopSpecPayload = {
+  /** Index of the row, from 0, after the preceding updates. */
+  index: number;
+};
+
+/** Table. Equal rows in equal order are one table, however often the client sends them. */
+export type TableSchemaForInsert = {
+  /** Id of the project, as entity/project. */
+  projectId: string;
+  /** Rows in order, each a JSON object; duplicates are allowed. */
+  rows: Array<unknown>;
+};
+
+/** Change of a table: exactly one of append, pop and insert. */
+export type TableUpdateSpec =
+  {   /** Row to append at the end. */
+  append: TableAppendSpecPayload; insert?: never; pop?: never; }
+  |  { append?: never;   /** Row to insert at an index. */
+  insert: TableInsertSpecPayload; pop?: never; }
+  |  { append?: never; insert?: never;   /** Row to remove. */
+  pop: TablePopSpecPayload; };
+
 /** Filter of threads and of the turns that count. All numbers and times of a thread refer to the turns that started between the two times. A thread without an ended turn among these is left out. */
 export type ThreadsQueryFilter = {
   /** Exclusive lower bound of the start of turns. */
@@ -414,6 +493,18 @@ export type ChartQueryVariables = Exact<{
 
 
 export type ChartQuery = { callsAggregate: { usesRollups: boolean, rows: Array<{ bucketStart: string | null, bucketEnd: string | null, opName: string | null, model: string | null, userId: string | null, release: string | null, environment: string | null, kind: CallKind | null, count: number, errorCount: number, p50LatencyMs: number | null, p95LatencyMs: number | null, p99LatencyMs: number | null, totalTokens: number, cost: number | null }> } | null };
+
+export type FeedbackChartQueryVariables = Exact<{
+  projectId: string;
+  filter?: CallsFilter | null | undefined;
+  query?: QueryInput | null | undefined;
+  bucket: TimeBucket;
+  timezone?: string | null | undefined;
+  numbers: Array<string> | string;
+}>;
+
+
+export type FeedbackChartQuery = { callsAggregate: { rows: Array<{ bucketStart: string | null, numbers: Array<{ field: string, average: number | null, count: number }> | null }> } | null };
 
 export type EvaluationRunsQueryVariables = Exact<{
   projectId: string;
@@ -589,7 +680,16 @@ export type ThreadQueryVariables = Exact<{
 }>;
 
 
-export type ThreadQuery = { thread: { threadId: string, turnCount: number, startTime: string, lastUpdated: string, p50TurnDurationMs: number | null, p99TurnDurationMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, users: Array<string>, turns: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string, latencyMs: number | null, exception: string | null, traceCost: number | null, traceErrors: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+export type ThreadQuery = { thread: { threadId: string, turnCount: number, startTime: string, lastUpdated: string, p50TurnDurationMs: number | null, p99TurnDurationMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, users: Array<string>, conversation: Array<{ call: { turnId: string | null } | null, message: { role: string, name: string | null, finishReason: string | null, parts: Array<
+          | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
+          | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
+          | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
+          | { __typename: 'ReasoningPart', text: string }
+          | { __typename: 'RefusalPart', text: string }
+          | { __typename: 'TextPart', text: string }
+          | { __typename: 'ToolCallPart', arguments: unknown, callId: string | null, toolName: string | null }
+          | { __typename: 'ToolResultPart', result: unknown, resultId: string | null }
+        > } }> | null, turns: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string, latencyMs: number | null, exception: string | null, traceCost: number | null, traceErrors: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
             | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
             | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
             | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
@@ -688,10 +788,18 @@ export type GiveFeedbackMutationVariables = Exact<{
   weaveRef: string;
   feedbackType: string;
   payload: unknown;
+  annotationRef?: string | null | undefined;
 }>;
 
 
 export type GiveFeedbackMutation = { feedbackCreate: { id: string } | null };
+
+export type AnnotationFormsQueryVariables = Exact<{
+  projectId: string;
+}>;
+
+
+export type AnnotationFormsQuery = { objs: { nodes: Array<{ ref: string, objectId: string, val: unknown }> } | null };
 
 export type RemoveFeedbackMutationVariables = Exact<{
   projectId: string;
@@ -715,7 +823,23 @@ export type TracesQueryVariables = Exact<{
 }>;
 
 
-export type TracesQuery = { traces: { nodes: Array<{ traceId: string, name: string | null, kind: CallKind | null, status: TraceStatus | null, startedAt: string | null, latencyMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean, hasPreviousPage: boolean } } | null };
+export type TracesQuery = { traces: { nodes: Array<{ traceId: string, name: string | null, kind: CallKind | null, status: TraceStatus | null, startedAt: string | null, latencyMs: number | null, numCalls: number, numErrors: number, totalTokens: number, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, root: { id: string, ref: string } | null }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean, hasPreviousPage: boolean } } | null };
+
+export type ValuesQueryVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+  inputs?: string | null | undefined;
+  hasInputs: boolean;
+  output?: string | null | undefined;
+  hasOutput: boolean;
+  attributes?: string | null | undefined;
+  hasAttributes: boolean;
+  summary?: string | null | undefined;
+  hasSummary: boolean;
+}>;
+
+
+export type ValuesQuery = { calls: { nodes: Array<{ id: string, inputs?: unknown, output?: unknown, attributes?: unknown, summary?: unknown }> } | null };
 
 export type TracesCountQueryVariables = Exact<{
   projectId: string;
@@ -798,6 +922,59 @@ export type NewCallsSubscriptionVariables = Exact<{
 
 
 export type NewCallsSubscription = { callEvents: { type: CallEventType, cursor: string, call: { id: string, ref: string, traceId: string, traceName: string, kind: CallKind | null, status: TraceStatus, startedAt: string, latencyMs: number | null, model: string | null, totalTokens: number | null, totalCost: number | null, userId: string | null, threadId: string | null, tags: Array<string> | null, environment: string | null, release: string | null, errorType: string | null } } };
+
+export type DeleteCallsMutationVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+}>;
+
+
+export type DeleteCallsMutation = { callsDelete: { numDeleted: number } | null };
+
+export type GiveFeedbackToManyMutationVariables = Exact<{
+  batch: Array<FeedbackCreateReq> | FeedbackCreateReq;
+}>;
+
+
+export type GiveFeedbackToManyMutation = { feedbackCreateBatch: { res: Array<{ id: string }> } | null };
+
+export type CallContentsQueryVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+}>;
+
+
+export type CallContentsQuery = { calls: { nodes: Array<{ id: string, inputs: unknown, output: unknown }> } | null };
+
+export type DatasetsQueryVariables = Exact<{
+  projectId: string;
+}>;
+
+
+export type DatasetsQuery = { objs: { nodes: Array<{ objectId: string, val: unknown, table: { digest: string, count: number } | null }> } | null };
+
+export type CreateTableMutationVariables = Exact<{
+  table: TableSchemaForInsert;
+}>;
+
+
+export type CreateTableMutation = { tableCreate: { digest: string } | null };
+
+export type ExtendTableMutationVariables = Exact<{
+  projectId: string;
+  baseDigest: string;
+  updates: Array<TableUpdateSpec> | TableUpdateSpec;
+}>;
+
+
+export type ExtendTableMutation = { tableUpdate: { digest: string } | null };
+
+export type CreateObjectMutationVariables = Exact<{
+  obj: ObjSchemaForInsert;
+}>;
+
+
+export type CreateObjectMutation = { objCreate: { digest: string } | null };
 
 export class TypedDocumentString<TResult, TVariables>
   extends String
@@ -931,6 +1108,29 @@ export const ChartDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:3e03826ad9152336cbe3c63abc548b8964a266b8a80863be392ac10e6effbe45"}) as unknown as TypedDocumentString<ChartQuery, ChartQueryVariables>;
+export const FeedbackChartDocument = new TypedDocumentString(`
+    query FeedbackChart($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $bucket: TimeBucket!, $timezone: String, $numbers: [String!]!) {
+  callsAggregate(
+    projectId: $projectId
+    filter: $filter
+    query: $query
+    groupBy: [TIME_BUCKET]
+    bucket: $bucket
+    timezone: $timezone
+    numbers: $numbers
+    limit: 10000
+  ) {
+    rows {
+      bucketStart
+      numbers {
+        field
+        average
+        count
+      }
+    }
+  }
+}
+    `, {"hash":"sha256:f87576a86e0757f546bd220b1e47cb1973db41a40d1b474b2426f9d4a87d0c27"}) as unknown as TypedDocumentString<FeedbackChartQuery, FeedbackChartQueryVariables>;
 export const EvaluationRunsDocument = new TypedDocumentString(`
     query EvaluationRuns($projectId: ID!, $first: Int!, $after: String) {
   evaluationRuns(projectId: $projectId, first: $first, after: $after) {
@@ -1412,6 +1612,14 @@ export const ThreadDocument = new TypedDocumentString(`
     totalTokens
     totalCost
     users
+    conversation(first: 500) {
+      call {
+        turnId
+      }
+      message {
+        ...Message
+      }
+    }
     turns(first: $first, after: $after) {
       nodes {
         id
@@ -1489,7 +1697,7 @@ export const ThreadDocument = new TypedDocumentString(`
       result
     }
   }
-}`, {"hash":"sha256:f880c14007d8b6c1da710b2a02c278e2924bef90bcc716c28a5fc2eebca27d3d"}) as unknown as TypedDocumentString<ThreadQuery, ThreadQueryVariables>;
+}`, {"hash":"sha256:6aad0152910c80ec84671feb6a3114c54e6b249e96b18bfc3c9a963aa981ad32"}) as unknown as TypedDocumentString<ThreadQuery, ThreadQueryVariables>;
 export const TraceHeadDocument = new TypedDocumentString(`
     query TraceHead($projectId: ID!, $traceId: ID!) {
   trace(projectId: $projectId, traceId: $traceId) {
@@ -1706,17 +1914,33 @@ export const CallDetailsDocument = new TypedDocumentString(`
   }
 }`, {"hash":"sha256:1e13d830fcc96d505981bcb681e291cfdfcf64412b4f16c715980cea3e6213bc"}) as unknown as TypedDocumentString<CallDetailsQuery, CallDetailsQueryVariables>;
 export const GiveFeedbackDocument = new TypedDocumentString(`
-    mutation GiveFeedback($projectId: ID!, $weaveRef: String!, $feedbackType: String!, $payload: JSON!) {
+    mutation GiveFeedback($projectId: ID!, $weaveRef: String!, $feedbackType: String!, $payload: JSON!, $annotationRef: String) {
   feedbackCreate(
     projectId: $projectId
     weaveRef: $weaveRef
     feedbackType: $feedbackType
     payload: $payload
+    annotationRef: $annotationRef
   ) {
     id
   }
 }
-    `, {"hash":"sha256:df67c882c408999eb0e70cba97f365bb86b6e5153f18bd04eca85ac1a32d4b36"}) as unknown as TypedDocumentString<GiveFeedbackMutation, GiveFeedbackMutationVariables>;
+    `, {"hash":"sha256:af562c2c499ddb6dc4759402a1d880d526d9286994973d12fd99536798b9598e"}) as unknown as TypedDocumentString<GiveFeedbackMutation, GiveFeedbackMutationVariables>;
+export const AnnotationFormsDocument = new TypedDocumentString(`
+    query AnnotationForms($projectId: ID!) {
+  objs(
+    projectId: $projectId
+    filter: {baseObjectClasses: ["AnnotationSpec"], latestOnly: true}
+    first: 100
+  ) {
+    nodes {
+      ref
+      objectId
+      val
+    }
+  }
+}
+    `, {"hash":"sha256:32d6b5eb4f6ffbea0661d1abd9652d917a1be1e50e0d4b3a827ba3287bd9913e"}) as unknown as TypedDocumentString<AnnotationFormsQuery, AnnotationFormsQueryVariables>;
 export const RemoveFeedbackDocument = new TypedDocumentString(`
     mutation RemoveFeedback($projectId: ID!, $query: QueryInput!) {
   feedbackPurge(projectId: $projectId, query: $query) {
@@ -1754,6 +1978,10 @@ export const TracesDocument = new TypedDocumentString(`
       tags
       environment
       release
+      root {
+        id
+        ref
+      }
     }
     pageInfo {
       startCursor
@@ -1763,7 +1991,20 @@ export const TracesDocument = new TypedDocumentString(`
     }
   }
 }
-    `, {"hash":"sha256:98eb0ed3a47ce91a6992dfe2c08c9ec8836155771e9a38cf5e085a7918c39a72"}) as unknown as TypedDocumentString<TracesQuery, TracesQueryVariables>;
+    `, {"hash":"sha256:9221ea134a89b444ad473bcc2299323513f50bf4f77d4771f363c397090e1090"}) as unknown as TypedDocumentString<TracesQuery, TracesQueryVariables>;
+export const ValuesDocument = new TypedDocumentString(`
+    query Values($projectId: ID!, $callIds: [ID!]!, $inputs: String, $hasInputs: Boolean!, $output: String, $hasOutput: Boolean!, $attributes: String, $hasAttributes: Boolean!, $summary: String, $hasSummary: Boolean!) {
+  calls(projectId: $projectId, filter: {callIds: $callIds}, first: 100) {
+    nodes {
+      id
+      inputs(path: $inputs) @include(if: $hasInputs)
+      output(path: $output) @include(if: $hasOutput)
+      attributes(path: $attributes) @include(if: $hasAttributes)
+      summary(path: $summary) @include(if: $hasSummary)
+    }
+  }
+}
+    `, {"hash":"sha256:6a124d9a674fff354632927cff10f98b126a5d0025b670bf6b0c9bd7d0668330"}) as unknown as TypedDocumentString<ValuesQuery, ValuesQueryVariables>;
 export const TracesCountDocument = new TypedDocumentString(`
     query TracesCount($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $totals: QueryInput) {
   traces(
@@ -1912,3 +2153,69 @@ export const NewCallsDocument = new TypedDocumentString(`
   release
   errorType
 }`, {"hash":"sha256:4380e0aafed6253525c396a264ccb1208bbf6e51e5dbadf341ab002dbf3abd0e"}) as unknown as TypedDocumentString<NewCallsSubscription, NewCallsSubscriptionVariables>;
+export const DeleteCallsDocument = new TypedDocumentString(`
+    mutation DeleteCalls($projectId: ID!, $callIds: [ID!]!) {
+  callsDelete(projectId: $projectId, callIds: $callIds) {
+    numDeleted
+  }
+}
+    `, {"hash":"sha256:1902f186c197b40775751345e6a7c2eed84957c96f345abfab7a87edb3611097"}) as unknown as TypedDocumentString<DeleteCallsMutation, DeleteCallsMutationVariables>;
+export const GiveFeedbackToManyDocument = new TypedDocumentString(`
+    mutation GiveFeedbackToMany($batch: [FeedbackCreateReq!]!) {
+  feedbackCreateBatch(batch: $batch) {
+    res {
+      id
+    }
+  }
+}
+    `, {"hash":"sha256:7cc9ac59fc625d92c43d21d7d8fc2c5cac78601abdecd2c9cc842fd6bfb15368"}) as unknown as TypedDocumentString<GiveFeedbackToManyMutation, GiveFeedbackToManyMutationVariables>;
+export const CallContentsDocument = new TypedDocumentString(`
+    query CallContents($projectId: ID!, $callIds: [ID!]!) {
+  calls(projectId: $projectId, filter: {callIds: $callIds}, first: 1000) {
+    nodes {
+      id
+      inputs
+      output
+    }
+  }
+}
+    `, {"hash":"sha256:92291d7d38221959665a3d5920e7561ee44923ebeabd81f4b87b922fafe490da"}) as unknown as TypedDocumentString<CallContentsQuery, CallContentsQueryVariables>;
+export const DatasetsDocument = new TypedDocumentString(`
+    query Datasets($projectId: ID!) {
+  objs(
+    projectId: $projectId
+    filter: {baseObjectClasses: ["Dataset"], latestOnly: true}
+    first: 200
+  ) {
+    nodes {
+      objectId
+      val
+      table {
+        digest
+        count
+      }
+    }
+  }
+}
+    `, {"hash":"sha256:ba071201056f714452d26abf68c2eaed72458df80ed7b40b1de95d978609d828"}) as unknown as TypedDocumentString<DatasetsQuery, DatasetsQueryVariables>;
+export const CreateTableDocument = new TypedDocumentString(`
+    mutation CreateTable($table: TableSchemaForInsert!) {
+  tableCreate(table: $table) {
+    digest
+  }
+}
+    `, {"hash":"sha256:ec0b2a55b36836c908db5b119464aab67dc8674fdd20abc2d2186c77a8141f15"}) as unknown as TypedDocumentString<CreateTableMutation, CreateTableMutationVariables>;
+export const ExtendTableDocument = new TypedDocumentString(`
+    mutation ExtendTable($projectId: ID!, $baseDigest: String!, $updates: [TableUpdateSpec!]!) {
+  tableUpdate(projectId: $projectId, baseDigest: $baseDigest, updates: $updates) {
+    digest
+  }
+}
+    `, {"hash":"sha256:84970b7e6fc4d64972ec99d2012025bc14a750cea329f8381f67ba774961729d"}) as unknown as TypedDocumentString<ExtendTableMutation, ExtendTableMutationVariables>;
+export const CreateObjectDocument = new TypedDocumentString(`
+    mutation CreateObject($obj: ObjSchemaForInsert!) {
+  objCreate(obj: $obj) {
+    digest
+  }
+}
+    `, {"hash":"sha256:da0314569db895093cafb2f7df379429ee9d7de8d83210dc4d3cdd84e693ea55"}) as unknown as TypedDocumentString<CreateObjectMutation, CreateObjectMutationVariables>;
