@@ -15,6 +15,9 @@ from app.browser_security import page_headers
 
 DIST: Final = Path(__file__).parent / "dist"
 
+EXPLORER_DOCUMENTS: Final = Path(__file__).parent / "explorer" / "generated" / "persisted-documents.json"
+"""Manifest of the documents that the Explorer sends."""
+
 _META: Final = re.compile(r' *<meta name="loomql-([a-z-]+)" content="" />\n')
 
 _MISSING: Final = """<!doctype html>

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     """GraphQL documents that clients may request by hash: a JSON file from graphql-codegen, Relay or Apollo, or a
     folder of such files and of .graphql files."""
     only_trusted_documents: bool = False
-    """Refuse all GraphQL documents except those of LOOMQL_TRUSTED_DOCUMENTS."""
+    """Refuse all GraphQL documents except those of LOOMQL_TRUSTED_DOCUMENTS and of the Explorer."""
     cors_origins: Annotated[str, _checked_by(Origins.parse)] = ""
     """Origins whose pages may send requests and read answers, separated by commas, such as `https://app.acme.com,
     http://localhost:3000`. `*` allows every origin."""

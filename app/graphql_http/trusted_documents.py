@@ -48,19 +48,20 @@ class TrustedDocuments:
         return len(self._texts)
 
     @classmethod
-    def of(cls, path: Path | None, *, is_strict: bool) -> "TrustedDocuments":
-        """Load a manifest or a folder; there are none if `path` is None.
+    def of(cls, *paths: Path | None, is_strict: bool) -> "TrustedDocuments":
+        """Load manifests or folders; there are no documents if each path is None.
 
         Raises:
             ValueError: the documents cannot be read; the message says what to change.
         """
-        if path is None:
-            if is_strict:
-                raise ValueError(
-                    "LOOMQL_ONLY_TRUSTED_DOCUMENTS is set, but LOOMQL_TRUSTED_DOCUMENTS is not: no document could run"
-                )
-            return cls()
-        return cls(read_documents(path), is_strict=is_strict)
+        documents: dict[str, str] = {}
+        for path in paths:
+            documents |= read_documents(path) if path else {}
+        if is_strict and not documents:
+            raise ValueError(
+                "LOOMQL_ONLY_TRUSTED_DOCUMENTS is set, but LOOMQL_TRUSTED_DOCUMENTS is not: no document could run"
+            )
+        return cls(documents, is_strict=is_strict)
 
     def text_of(self, parameters: Mapping[str, Any]) -> str | None:
         """Return the requested trusted document; None if the parameters have their own document, which may run.

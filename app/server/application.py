@@ -36,7 +36,7 @@ from app.observability.requests import RequestCounters, RequestTrackingMiddlewar
 from app.observability.tracing import TracedCommands, TracedRequests, Tracing, trace_operations
 from app.otlp.endpoint import OtlpEndpoint
 from app.otlp.grpc_server import GrpcAddress, OtlpGrpc
-from app.pages import EXPLORER, GRAPHIQL
+from app.pages import EXPLORER, EXPLORER_DOCUMENTS, GRAPHIQL
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_grants, parse_hosts
 from app.runtime import Shutdown, shutdown_on_signals, trim_periodically
@@ -254,7 +254,10 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
 def _graphql(process: ServerProcess, schema: LimitedSchema) -> tuple[GraphQLHTTP, GraphQLWebSocket]:
     """Create GraphQL over HTTP and over WebSocket, which share their limits."""
     settings = process.settings
-    trusted = TrustedDocuments.of(settings.trusted_documents, is_strict=settings.only_trusted_documents)
+    # The page sends hashes only to a server that runs no other documents.
+    is_strict = settings.only_trusted_documents
+    of_page = EXPLORER_DOCUMENTS if is_strict and settings.explorer else None
+    trusted = TrustedDocuments.of(settings.trusted_documents, of_page, is_strict=is_strict)
 
     over_http = GraphQLHTTP(
         schema,

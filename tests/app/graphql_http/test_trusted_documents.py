@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from app.graphql_http.trusted_documents import (
     UntrustedDocumentError,
     read_documents,
 )
+from app.pages import EXPLORER_DOCUMENTS
 from app.server.application import create_app
 from app.settings import Settings
+from stores.calls import CallsStore
 from stores.errors import BadInputError
-from tests.app.endpoints import Server, answered, serving
+from tests.app.endpoints import PROJECT, Server, answered, serving
 from tests.app.event_stream import EVENTS
+from tests.stores.calls.builders import start
 
 COUNT = 'query Count { callsStats(projectId: "acme/endpoints") { count } }'
 WATCH = 'subscription Watch { callEvents(projectId: "acme/endpoints") { type } }'
@@ -101,7 +105,7 @@ def test_missing_manifest_or_conflicting_hash_fails_startup(tmp_path: Path, mong
     with pytest.raises(ValueError, match="does not exist"):
         TrustedDocuments.of(tmp_path / "none.json", is_strict=False)
     with pytest.raises(ValueError, match="no document could run"):
-        create_app(Settings(mongodb_uri=mongodb_uri, only_trusted_documents=True))
+        create_app(Settings(mongodb_uri=mongodb_uri, only_trusted_documents=True, explorer=False))
     (tmp_path / "a.json").write_text('{"h": "{ a }"}')
     (tmp_path / "b.json").write_text('{"h": "{ b }"}')
     with pytest.raises(ValueError, match=r"b.json has another document for h"):
@@ -227,3 +231,44 @@ async def test_websocket_operation_can_be_requested_by_hash(strict: Server) -> N
     assert by_id["payload"]["data"] == by_hash["payload"]["data"] == FOUND
     codes = [message["payload"][0]["extensions"]["code"] for message in (unknown, own)]
     assert codes == ["PERSISTED_QUERY_NOT_FOUND", "FORBIDDEN"]
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+async def test_strict_server_runs_the_documents_of_the_explorer(
+    mongodb_uri: str, database_name: str, manifest: Path, calls: CallsStore, *, has_manifest: bool
+) -> None:
+    texts = json.loads(EXPLORER_DOCUMENTS.read_bytes())
+    hashes = {
+        operation: name for name, text in texts.items() for operation in re.findall(r"(?:query|subscription) \w+", text)
+    }
+    asked = {"documentId": hashes["query EventsCursor"], "variables": {"projectId": PROJECT}}
+
+    for server in serving(
+        mongodb_uri, database_name, trusted_documents=manifest if has_manifest else None, only_trusted_documents=True
+    ):
+        own, cursor, refused = (
+            server.client.post("/graphql", json=body) for body in ({"documentId": "c0ffee"}, asked, {"query": OTHER})
+        )
+        await calls.write([start(project_id=PROJECT)])
+        async with server.socket() as socket:
+            over_socket = await answered(socket, "1", **asked)
+            variables = {"projectId": PROJECT, "after": cursor.json()["data"]["callEventsCursor"]}
+            event = await answered(
+                socket, "2", query="", variables=variables, **persisted(hashes["subscription NewCalls"])
+            )
+
+    assert [own.status_code, cursor.status_code, refused.status_code] == [200 if has_manifest else 404, 200, 403]
+    assert over_socket["payload"]["data"].keys() == {"callEventsCursor"}
+    assert event["payload"]["data"]["callEvents"]["type"] == "STARTED"
+    assert event["payload"]["data"]["callEvents"]["call"]["id"] == start().id
+
+
+def test_without_the_explorer_its_documents_are_not_trusted(
+    mongodb_uri: str, database_name: str, manifest: Path
+) -> None:
+    some = next(iter(json.loads(EXPLORER_DOCUMENTS.read_bytes())))
+
+    for server in serving(
+        mongodb_uri, database_name, trusted_documents=manifest, only_trusted_documents=True, explorer=False
+    ):
+        assert server.client.post("/graphql", json={"documentId": some}).status_code == 404

@@ -118,6 +118,18 @@ async def test_without_the_explorer_root_redirects_a_browser_to_graphiql(mongodb
     assert asset.status_code == 404
 
 
+@pytest.mark.usefixtures("bundles")
+@pytest.mark.parametrize("is_strict", [True, False])
+async def test_explorer_knows_whether_the_server_runs_only_trusted_documents(
+    mongodb_uri: str, database_name: str, *, is_strict: bool
+) -> None:
+    settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, only_trusted_documents=is_strict)
+    async with running(settings) as client:
+        page = await client.get("/", headers=BROWSER)
+
+    assert ('<meta name="loomql-only-trusted" content="" />' in page.text) is is_strict
+
+
 async def test_unknown_path_names_the_api_path(client: httpx.AsyncClient) -> None:
     elsewhere = await client.post("/api/graphql", json={"query": "{ __typename }"})
 
