@@ -25,7 +25,7 @@ from tests.commands import Commands, Overheard
 from tests.database_pool import DatabasePool
 from tests.folders import delete_abandoned_folders, short_folder
 from tests.installation import FOR_FIXTURE
-from tests.node import NODE, Node
+from tests.node import NODE, PAGES, Node
 from tests.requirements import go_without
 from tests.shared_by_workers import (
     GIVEN,
@@ -47,6 +47,7 @@ _WAITING = (
     "tests/test_lanes.py",
     "tests/test_mongodb_7.py",
     "tests/clients/",
+    "tests/explorer/",
     "tests/app/",
     "tests/conformance/",
 )
@@ -186,6 +187,16 @@ def node() -> Node:
     if problem := NODE.finish():
         go_without(f"tests/package.json cannot be installed: {problem[:500]}", CLIENTS_REQUIRED)
     return NODE
+
+
+@pytest.fixture(scope="session")
+def pages_packages() -> None:
+    """Install the npm packages that the pages import.
+
+    Skip the test if they cannot be installed; fail it if LOOMQL_REQUIRE_CLIENTS is 1.
+    """
+    if problem := PAGES.finish():
+        go_without(f"app/package.json cannot be installed: {problem[:500]}", CLIENTS_REQUIRED)
 
 
 @pytest.fixture(scope="session")

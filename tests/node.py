@@ -1,4 +1,4 @@
-"""Node, and the npm packages of `package.json` in this folder, which test programs import."""
+"""Node, the npm packages of `package.json` in this folder, which test programs import, and those of the pages."""
 
 import asyncio
 import functools
@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from app.build_hook import Toolchain, toolchain_from_pypi
-from tests.installation import Installation
+from app.build_hook import FOLDER, Toolchain, toolchain_from_pypi
+from tests.installation import ROOT, Installation
 
 _FOLDER: Final = Path(__file__).parent
 _TIMEOUT_SECONDS: Final = 180
@@ -21,11 +21,19 @@ _LONGEST_LINE: Final = 1 << 24
 class Node(Installation):
     """The Node of the test extra, which is new enough for every package; a Node on the PATH may not be."""
 
-    def __init__(self) -> None:
-        self.packages = _FOLDER / "node_modules"
-        locked = b"".join((_FOLDER / name).read_bytes() for name in ("package.json", "package-lock.json"))
+    def __init__(self, name: str, fixture: str, folder: Path) -> None:
+        """Register the packages that `package.json` in a folder names.
+
+        Args:
+            name: name of the installation's lock file and log file.
+            fixture: fixture of the tests that need the packages.
+            folder: folder of `package.json` and of the packages.
+        """
+        self.packages = folder / "node_modules"
+        self._folder = folder
+        locked = b"".join((folder / name).read_bytes() for name in ("package.json", "package-lock.json"))
         mark = self.packages / f".whole-{hashlib.sha256(locked).hexdigest()[:16]}"
-        super().__init__("npm", "node", mark, self._install)
+        super().__init__(name, fixture, mark, self._install)
 
     @functools.cached_property
     def tools(self) -> Toolchain:
@@ -49,7 +57,7 @@ class Node(Installation):
         # `Installation` runs a failed command again. With npm's default retries, an unreachable registry costs minutes.
         quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", *quick]
-        return [*self.tools.npm, "ci", *options, "--prefix", str(_FOLDER)]
+        return [*self.tools.npm, "ci", *options, "--prefix", str(self._folder)]
 
     @asynccontextmanager
     async def program(self, *arguments: str, folder: Path = _FOLDER) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -92,4 +100,5 @@ class Node(Installation):
         return process.returncode, out.decode(), errors.decode()
 
 
-NODE: Final = Node()
+NODE: Final = Node("npm", "node", _FOLDER)
+PAGES: Final = Node("npm-pages", "pages_packages", ROOT / FOLDER)

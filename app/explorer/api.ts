@@ -3,7 +3,10 @@
 import { effect, signal, type Signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
+import { ApiError } from "./errors";
 import type { TypedDocumentString } from "./generated/graphql";
+
+export { ApiError };
 
 // biome-ignore lint/suspicious/noExplicitAny: a document of any type
 export type Document = TypedDocumentString<any, any>;
@@ -31,18 +34,6 @@ export const needsKey = signal(false);
 
 /** Requests of the views on the screen. */
 export const shown = signal<readonly Shown[]>([]);
-
-/** Error of a request, with all that a person needs to report it. */
-export class ApiError extends Error {
-  constructor(
-    message: string,
-    readonly code: string,
-    readonly requestId: string | null = null,
-    readonly path: string | null = null,
-  ) {
-    super(message);
-  }
-}
 
 interface Answer<Data> {
   data?: Data | null;

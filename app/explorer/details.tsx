@@ -6,7 +6,7 @@ import { address, go, here, there } from "./address";
 import { ask, useQuery } from "./api";
 import { Messages } from "./chat";
 import { Copy, isUtc, Problem, Skeleton, Status, Time } from "./components";
-import { chipText } from "./filters";
+import { chipText, valueText } from "./filters";
 import { absoluteTime, count, duration, money, shortId } from "./formats";
 import { AnnotationFormsDocument, CallDetailsDocument, type CallDetailsQuery, GiveFeedbackDocument, RemoveFeedbackDocument } from "./generated/graphql";
 import { Json } from "./json";
@@ -89,7 +89,7 @@ function Chat({ project, call }: { project: string; call: Call }) {
 
 function Data({ call }: { call: Call }) {
   const filterBy = (path: string, value: unknown) => {
-    const chip = { field: path, operator: "is" as const, value: typeof value === "string" ? value : JSON.stringify(value) };
+    const chip = { field: path, operator: "is" as const, value: valueText(value) };
     go(there("traces", { m: "calls", f: [chipText(chip)] }));
   };
   const parts: [string, unknown][] = [

@@ -78,14 +78,16 @@ export const negated = (chip: Chip): Chip | null => {
   return operator ? { ...chip, operator } : null;
 };
 
-export const chipText = ({ field, operator, value }: Chip) => `${field}:${operator}:${value}`;
+/** Return a chip as it is in the address: `field:operator:value`. Colons and backslashes of the field get a backslash. */
+export const chipText = ({ field, operator, value }: Chip) =>
+  `${field.replace(/[:\\]/g, "\\$&")}:${operator}:${value}`;
 
-/** Read a chip of the address; null if it is none. A field may contain colons that a backslash precedes. */
+/** Read a chip of the address; null if it is none. */
 export function parseChip(text: string): Chip | null {
   const match = /^((?:[^:\\]|\\.)+):([a-z-]+):(.*)$/s.exec(text);
   const operator = match?.[2];
-  if (!match?.[1] || !operator || !(operator in OPERATORS)) return null;
-  return { field: match[1], operator: operator as Operator, value: match[3] ?? "" };
+  if (!match?.[1] || !operator || !Object.hasOwn(OPERATORS, operator)) return null;
+  return { field: match[1].replace(/\\(.)/gs, "$1"), operator: operator as Operator, value: match[3] ?? "" };
 }
 
 /** Conditions of a list, as the API takes them. */
@@ -107,6 +109,13 @@ function literal({ field, value }: Chip): unknown {
   if ((isJson || NUMBERS.has(field)) && value.trim() !== "" && Number.isFinite(Number(value))) return Number(value);
   if (isJson && (value === "true" || value === "false")) return value === "true";
   return isJson && /^".*"$/s.test(value) ? value.slice(1, -1) : value;
+}
+
+/** Return the value of a chip that finds this value at a path of JSON. */
+export function valueText(value: unknown): string {
+  if (typeof value !== "string") return JSON.stringify(value);
+  // Only a text that would not be read as one needs quotes.
+  return literal({ field: "inputs", operator: "is", value }) === value ? value : `"${value}"`;
 }
 
 function operation(chip: Chip): object {
@@ -147,7 +156,8 @@ export function condition(chips: readonly Chip[], period: Period, mode: Mode, ds
   const ofCalls: object[] = dsl ? [dsl as object] : [];
   const ofTotals: object[] = [];
   for (const chip of chips) {
-    const list = chip.operator === "is" ? LISTS[chip.field as keyof typeof LISTS] : undefined;
+    const hasList = chip.operator === "is" && Object.hasOwn(LISTS, chip.field);
+    const list = hasList ? LISTS[chip.field as keyof typeof LISTS] : undefined;
     if (list) {
       const isEnum = list === "statuses" || list === "kinds";
       const value = isEnum ? chip.value.toUpperCase() : chip.value;

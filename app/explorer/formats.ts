@@ -24,7 +24,7 @@ export function money(dollars: number | null | undefined): string {
   if (dollars < 0) return `-${money(-dollars)}`;
   if (dollars === 0) return "$0";
   if (dollars < 0.0001) return "<$0.0001";
-  if (dollars < 0.1) return `$${dollars.toFixed(4)}`;
+  if (dollars < 0.09995) return `$${dollars.toFixed(4)}`;
   return dollars < 999.995 ? `$${dollars.toFixed(2)}` : `$${NUMBER.format(dollars)}`;
 }
 

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 
-import { ApiError } from "./api";
+import { ApiError } from "./errors";
 
 export const PAGE = 100;
 
@@ -98,14 +98,16 @@ export class Rows<Row> {
     this.running.set(page, abort);
     this.read(asked, abort.signal).then(
       (found) => {
+        if (abort.signal.aborted) return;
         this.running.delete(page);
         this.pages.set(page, found);
         if (!("last" in asked) && !found.pageInfo.hasNextPage) this.end.value = page * PAGE + found.nodes.length;
         this.version.value++;
       },
       (error: unknown) => {
-        this.running.delete(page);
+        // The page may be on its way again, for another request.
         if (abort.signal.aborted) return;
+        this.running.delete(page);
         this.error.value = error instanceof ApiError ? error : new ApiError(String(error), "INTERNAL");
       },
     );

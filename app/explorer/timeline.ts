@@ -56,10 +56,11 @@ export function timelineOf(calls: readonly TreeCallFragment[], now: number): Tim
   }
   const steps = ordered(roots);
   if (steps.length < byId.size) {
-    // The rest are cycles of parents; each is cut at its first call.
+    // The rest are cycles of parents and calls below them; each cycle is cut at one call.
     const seen = new Set(steps);
-    for (const step of byId.values()) {
-      if (seen.has(step)) continue;
+    for (const left of byId.values()) {
+      if (seen.has(left)) continue;
+      const step = firstOfCycle(left);
       const siblings = step.parent?.children;
       siblings?.splice(siblings.indexOf(step), 1);
       step.parent = null;
@@ -82,9 +83,22 @@ export function timelineOf(calls: readonly TreeCallFragment[], now: number): Tim
   return steps.length ? { steps, byId, start, end } : { steps, byId, start: now, end: now };
 }
 
+/** Return the earliest step of the cycle that a step is in or below. */
+function firstOfCycle(step: Step): Step {
+  const above = new Set<Step>();
+  let reached = step;
+  for (; !above.has(reached); reached = reached.parent as Step) above.add(reached);
+  let first = reached;
+  for (let each = reached.parent as Step; each !== reached; each = each.parent as Step) {
+    if (byStart(each, first) < 0) first = each;
+  }
+  return first;
+}
+
+const byStart = (a: Step, b: Step) => a.start - b.start || (a.call.id < b.call.id ? -1 : 1);
+
 /** Return the steps below some roots in depth-first order, siblings by start; set their depths. */
 function ordered(roots: readonly Step[]): Step[] {
-  const byStart = (a: Step, b: Step) => a.start - b.start || (a.call.id < b.call.id ? -1 : 1);
   const steps: Step[] = [];
   // A recursive function would overflow on a chain of ten thousand calls.
   const stack = roots.toSorted(byStart).reverse();
