@@ -46,7 +46,9 @@ class PagesBuildHook(BuildHookInterface[BuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Build the bundle, or stop the installation with instructions."""
         if os.environ.get(SKIP):
-            self.app.display_warning(f"{SKIP} is set: the web pages are not built, and their addresses will say so to browsers")
+            self.app.display_warning(
+                f"{SKIP} is set: the web pages are not built, and their addresses will say so to browsers"
+            )
             return
         folder = Path(self.root, FOLDER)
         try:
