@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { go, there } from "./address";
-import { ApiError, ask, endpoint, key } from "./api";
+import { ApiError, ask, endpoint, key, useQuery } from "./api";
 import { Dialog, Problem } from "./components";
 import type { Condition } from "./filters";
 import { count, exactCount } from "./formats";
@@ -12,7 +12,6 @@ import {
   CreateObjectDocument,
   CreateTableDocument,
   DatasetsDocument,
-  type DatasetsQuery,
   DeleteCallsDocument,
   ExtendTableDocument,
   GiveFeedbackToManyDocument,
@@ -85,8 +84,6 @@ export function Actions({ project, marked, clear, again }: {
   );
 }
 
-type Dataset = NonNullable<DatasetsQuery["objs"]>["nodes"][number];
-
 /** Adds a row with the inputs and the output of each marked call to a new version of a dataset. */
 export function AddToDataset({ project, marked, close, done }: {
   project: string;
@@ -94,13 +91,13 @@ export function AddToDataset({ project, marked, close, done }: {
   close: () => void;
   done: (note: string) => void;
 }) {
-  const [datasets, setDatasets] = useState<readonly Dataset[] | null>(null);
+  // Without the list, a row would replace those of an existing dataset.
+  const found = useQuery(DatasetsDocument, { projectId: project }, { isShown: false });
+  const datasets = found.data?.objs?.nodes;
   const [name, setName] = useState("");
-  const [error, setError] = useState<ApiError | null>(null);
-  const failed = (problem: unknown) => setError(problem instanceof ApiError ? problem : new ApiError(String(problem), "INTERNAL"));
-  if (datasets === null && !error) {
-    ask(DatasetsDocument, { projectId: project }).then(({ objs }) => setDatasets(objs?.nodes ?? []), failed);
-  }
+  const [problem, setProblem] = useState<ApiError | null>(null);
+  const failed = (reason: unknown) => setProblem(reason instanceof ApiError ? reason : new ApiError(String(reason), "INTERNAL"));
+  const error = problem ?? found.error;
   const add = async () => {
     const callIds = marked.slice(0, MANY).map(({ callId }) => callId);
     const { calls } = await ask(CallContentsDocument, { projectId: project, callIds });
@@ -137,7 +134,7 @@ export function AddToDataset({ project, marked, close, done }: {
             <option key={objectId} value={objectId}>{`${exactCount(table?.count ?? 0)} rows`}</option>
           ))}
         </datalist>{" "}
-        <button type="submit" disabled={!name}>
+        <button type="submit" disabled={!name || !datasets}>
           {datasets?.some(({ objectId }) => objectId === name) ? "Add a version" : "Create the dataset"}
         </button>
         {error && <Problem error={error} />}

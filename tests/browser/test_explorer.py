@@ -1,0 +1,377 @@
+"""Tests of the Explorer in a real browser, on the real server with its demo data."""
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.demo import PROJECT_ID
+from tests.browser.explorer_page import ExplorerPage, ask
+from tests.browser.graphiql_page import until
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+LOG = "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id traceId ref } }"
+START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id traceId } }"
+END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+WIDTHS = (380, 1280, 2560)
+VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
+
+
+@pytest.fixture
+async def explorer(chromium: "Browser", demo_server_url: str) -> AsyncIterator[ExplorerPage]:
+    """Open a new page; after the test, require that it reported no error and contacted no other host."""
+    context = await chromium.new_context(color_scheme="light", viewport={"width": 1440, "height": 900})
+    page = ExplorerPage(await context.new_page(), demo_server_url)
+    yield page
+    assert page.complaints == []
+    assert page.hosts() == {demo_server_url.removeprefix("http://")}
+    await context.close()
+
+
+@pytest.fixture
+def project() -> str:
+    """Return the name of a project that only this test uses."""
+    return f"acme/{uuid.uuid4().hex[:12]}"
+
+
+async def log(url: str, project: str, **call: Any) -> dict[str, str]:
+    """Store a call that has ended; return its id, its trace and its ref."""
+    at = datetime.now(UTC) - timedelta(seconds=10)
+    whole = {
+        "projectId": project,
+        "opName": "answer",
+        "startedAt": at.isoformat(),
+        "endedAt": (at + timedelta(seconds=1)).isoformat(),
+        "inputs": {"question": "why?"},
+        "output": "because",
+        **call,
+    }
+    return dict((await ask(url, LOG, call=whole))["callCreate"])
+
+
+async def test_path_from_projects_to_a_call_can_be_linked_and_walked_back(explorer: ExplorerPage) -> None:
+    page = explorer.page
+    await explorer.open()
+    await page.get_by_role("link", name=PROJECT_ID).click()
+    await explorer.first_row()
+    await page.get_by_role("combobox").fill("user_id = customer-04")
+    await page.keyboard.press("Enter")
+    await explorer.wait_for_state(f="user_id:is:customer-04")
+    await until(lambda: page.get_by_role("status").first.inner_text(), lambda text: 0 < int(text.split()[0]) < 100)
+    await page.locator(".row").first.get_by_role("link").first.click()
+    await page.get_by_role("treeitem").nth(1).click()
+    await page.get_by_role("tab", name="Data").click()
+    linked = page.url
+
+    await page.reload()
+    selected = page.get_by_role("treeitem", selected=True)
+    await selected.wait_for()
+    assert await page.get_by_role("tab", name="Data").get_attribute("aria-selected") == "true"
+    assert page.url == linked
+    assert explorer.state["f"] == ["user_id:is:customer-04"]
+
+    for _ in range(3):
+        await page.go_back()
+    await explorer.wait_for_state(f=None, v="traces")
+    await page.go_back()
+    await page.get_by_role("heading", name="Projects").wait_for()
+    await page.go_forward()
+    await explorer.first_row()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_each_view_shows_queries_that_run(explorer: ExplorerPage, view: str) -> None:
+    page = explorer.page
+    await explorer.open(p=PROJECT_ID, v=view)
+    await page.locator(".row:not(.loading), .plot canvas, tbody tr").first.wait_for()
+
+    await page.keyboard.press(".")
+    queries = page.locator("dialog .query")
+    await queries.first.wait_for()
+    for number in range(await queries.count()):
+        texts = await queries.nth(number).locator("pre").all_inner_texts()
+        query, variables = texts[0], json.loads(texts[1])
+        if not query.startswith("subscription"):
+            assert await ask(explorer.url, query, **variables)
+    link = await queries.first.get_by_role("link", name="Open in GraphiQL").get_attribute("href")
+    assert link is not None
+    assert link.startswith("graphql?query=")
+
+
+async def test_trace_is_a_tree_with_a_chat_that_the_keyboard_operates(explorer: ExplorerPage) -> None:
+    page = explorer.page
+    found = await ask(
+        explorer.url,
+        "query ($p: ID!) { calls(projectId: $p, filter: {kinds: [LLM], statuses: [SUCCESS]}, first: 1) { nodes { id traceId } } }",
+        p=PROJECT_ID,
+    )
+    [call] = found["calls"]["nodes"]
+    await explorer.open(p=PROJECT_ID, v="trace", t=call["traceId"], call=call["id"])
+
+    await page.locator(".message.user").first.wait_for()
+    assert await page.get_by_role("treeitem", selected=True).get_attribute("id") == f"step-{call['id']}"
+    number = await page.get_by_role("treeitem").count()
+    assert number > 2
+    for _ in range(number):
+        await page.keyboard.press("k")
+    assert await page.get_by_role("treeitem").first.get_attribute("aria-selected") == "true"
+    await page.keyboard.press("h")
+    assert await page.get_by_role("treeitem").count() == 1
+    await page.keyboard.press("l")
+    assert await page.get_by_role("treeitem").count() == number
+    await page.get_by_role("tab", name="Usage").click()
+    await page.get_by_role("tab", name="Facts").click()
+    await page.locator(".facts dd").filter(has_text="production").wait_for()
+
+
+async def test_running_trace_grows_while_one_watches(explorer: ExplorerPage, project: str) -> None:
+    page, at = explorer.page, datetime.now(UTC)
+    begun = {"projectId": project, "startedAt": at.isoformat(), "inputs": {}, "attributes": {}}
+    root = (await ask(explorer.url, START, start={**begun, "opName": "agent"}))["callStart"]
+    await explorer.open(p=project, v="trace", t=root["traceId"])
+    await page.get_by_role("treeitem").first.wait_for()
+    await until(lambda: page.get_by_role("treeitem").count(), lambda number: number == 1)
+    await asyncio.sleep(1)  # the subscription begins after the first page
+
+    child = {**begun, "opName": "step", "traceId": root["traceId"], "parentId": root["id"]}
+    await ask(explorer.url, START, start=child)
+    await until(lambda: page.get_by_role("treeitem").count(), lambda number: number == 2)
+    ended = {
+        "projectId": project,
+        "id": root["id"],
+        "endedAt": datetime.now(UTC).isoformat(),
+        "summary": {},
+        "output": "the end",
+    }
+    await ask(explorer.url, END, end=ended)
+    await page.get_by_text("the end").first.wait_for()
+
+
+async def test_live_rows_wait_behind_a_button(explorer: ExplorerPage, project: str) -> None:
+    page = explorer.page
+    await log(explorer.url, project, opName="first")
+    await explorer.open(p=project, v="traces", live="")
+    await explorer.first_row()
+    await asyncio.sleep(1)
+
+    await log(explorer.url, project, opName="second")
+    await page.get_by_role("button", name="1 new").wait_for()
+    assert await explorer.rows().count() == 1
+
+    await page.get_by_role("button", name="1 new").click()
+    await until(lambda: explorer.rows().count(), lambda number: number == 2)
+    assert "second" in await explorer.rows().first.inner_text()
+
+
+async def test_empty_project_shows_how_to_send_and_reacts_to_the_first_call(
+    explorer: ExplorerPage, project: str
+) -> None:
+    page = explorer.page
+    await explorer.open(p=project, v="traces")
+    await page.get_by_role("heading", name=f"No calls in {project} yet").wait_for()
+    assert await page.get_by_text(f"{explorer.url}/v1/traces").count() == 1
+    await asyncio.sleep(1)
+
+    await log(explorer.url, project)
+
+    await explorer.first_row()
+
+
+def has_rows(number: int, found: Any) -> bool:
+    return bool(found["obj"]["table"]["count"] == number)
+
+
+async def test_marked_rows_get_feedback_go_to_a_dataset_and_are_deleted(explorer: ExplorerPage, project: str) -> None:
+    page = explorer.page
+    calls = [await log(explorer.url, project, inputs={"question": str(number)}) for number in range(3)]
+    await explorer.open(p=project, v="traces")
+    await until(lambda: explorer.rows().count(), lambda number: number == 3)
+    boxes = page.get_by_label("Select this row")
+    await boxes.nth(0).check()
+    await boxes.nth(1).check()
+
+    await page.get_by_role("button", name="React with 👍").click()
+    await page.get_by_text("is on 2 calls").wait_for()
+    for rows in (2, 4):
+        await page.get_by_role("button", name="Add to a dataset").click()
+        await page.get_by_role("combobox", name="Dataset").fill("questions")
+        await page.get_by_role("button", name=re.compile("Create the dataset|Add a version")).click()
+        await page.get_by_text("2 rows are in a new version of questions").wait_for()
+        dataset = 'query ($p: ID!) { obj(projectId: $p, objectId: "questions") { table { count } } }'
+        await until(partial(ask, explorer.url, dataset, p=project), partial(has_rows, rows))
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await page.get_by_text("2 calls are deleted").wait_for()
+
+    await until(lambda: explorer.rows().count(), lambda number: number == 1)
+    left = await ask(
+        explorer.url, "query ($p: ID!) { calls(projectId: $p) { nodes { id feedback { totalCount } } } }", p=project
+    )
+    assert [call["id"] for call in left["calls"]["nodes"]] == [calls[0]["id"]]
+
+
+async def test_feedback_is_given_and_deleted_on_a_call(explorer: ExplorerPage, project: str) -> None:
+    page, call = explorer.page, await log(explorer.url, project)
+    await explorer.open(p=project, v="trace", t=call["traceId"], tab="feedback")
+    await page.get_by_label("Note").fill("looks wrong")
+    await page.get_by_role("button", name="Add the note").click()
+    await page.get_by_role("article").get_by_text("looks wrong").wait_for()
+    await page.get_by_role("button", name="React with 👎").click()
+    await until(lambda: page.get_by_role("article").count(), lambda number: number == 2)
+
+    await page.get_by_role("article").filter(has_text="looks wrong").get_by_role("button", name="Delete").click()
+
+    await until(lambda: page.get_by_role("article").count(), lambda number: number == 1)
+
+
+async def test_charts_zoom_and_lead_to_the_calls_of_a_point(explorer: ExplorerPage) -> None:
+    page = explorer.page
+    await explorer.open(p=PROJECT_ID, v="charts")
+    plot = page.locator(".u-over").first
+    await plot.wait_for()
+    box = await plot.bounding_box()
+    assert box
+    await page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 60, steps=5)
+    await page.mouse.up()
+    await until(lambda: asyncio.sleep(0, explorer.state), lambda state: "from" in state and "to" in state)
+    await page.get_by_role("link", name="by model").click()
+    await page.get_by_text("Calls by model").wait_for()
+    await page.wait_for_timeout(500)
+
+    # The middle of a bar is to the right of its start.
+    for share in (0.15, 0.3, 0.45, 0.6, 0.75):
+        await page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] - 4)
+        await page.mouse.click(box["x"] + box["width"] * share, box["y"] + box["height"] - 4)
+        if explorer.state["v"] == ["traces"]:
+            break
+    await explorer.first_row()
+    assert explorer.state["m"] == ["calls"]
+
+
+async def test_links_lead_from_a_thread_to_its_trace_and_to_the_prompt_and_back(explorer: ExplorerPage) -> None:
+    page = explorer.page
+    await explorer.open(p=PROJECT_ID, v="threads")
+    await (await explorer.first_row()).get_by_role("link").first.click()
+    await page.get_by_role("link", name="Turn 1", exact=True).click()
+    await page.get_by_role("treeitem").first.wait_for()
+    await page.locator(".totals").get_by_role("link", name=re.compile("^chat-")).click()
+    await page.get_by_role("link", name="Turn 1", exact=True).wait_for()
+    await explorer.choose_view("Objects")
+    await page.get_by_role("link", name="support-prompt").click()
+    await page.get_by_role("link", name="compare").first.click()
+    await page.locator(".difference .added").first.wait_for()
+    await explorer.choose_view("Evaluations")
+    for box in (0, 1):
+        await page.get_by_role("checkbox").nth(box).check()
+    await page.get_by_role("button", name=re.compile("Compare")).click()
+    await page.get_by_role("heading", name=re.compile("2 runs")).wait_for()
+    await page.locator(".wide").get_by_role("link").first.click()
+    await page.get_by_role("treeitem").first.wait_for()
+
+
+async def test_two_traces_show_their_first_difference(explorer: ExplorerPage, project: str) -> None:
+    first = await log(explorer.url, project, opName="agent")
+    second = await log(explorer.url, project, opName="agent")
+    for root, op in ((first, "search"), (second, "guess")):
+        await log(explorer.url, project, opName=op, traceId=root["traceId"], parentId=root["id"])
+    await explorer.open(p=project, v="compare", t=[first["traceId"], second["traceId"]])
+
+    await explorer.page.get_by_text("The first difference is call 2.").wait_for()
+
+    assert await explorer.page.locator(".differs").all_inner_texts() == [
+        text
+        for text in await explorer.page.locator(".differs").all_inner_texts()
+        if "search" in text or "guess" in text
+    ]
+    assert await explorer.page.locator(".differs").count() == 2
+
+
+HOSTILE = [
+    "<script>window.hacked = 1</script>",
+    "<img src=x onerror='window.hacked = 1'>",
+    "[link](javascript:window.hacked=1) ![image](http://198.51.100.1/pixel.png)",
+    "\u202egnp.exe\u202c \u2066reversed\u2069",
+    "x" * 1_000_000,
+    "{" * 2_000,
+    "\u0000\ufffd\ud83d".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+]
+
+
+async def test_hostile_content_is_only_text(explorer: ExplorerPage, project: str) -> None:
+    page = explorer.page
+    deep: Any = "bottom"
+    for _ in range(250):
+        deep = {"a": deep}
+    messages = [{"role": "user", "content": text} for text in HOSTILE]
+    messages.append(
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://198.51.100.1/a.png"}}]}
+    )
+    broken = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    messages.append({"role": "user", "content": [broken]})
+    call = await log(
+        explorer.url,
+        project,
+        opName="<b>op</b>",
+        displayName="<script>window.hacked = 1</script>",
+        inputs={"messages": messages, "deep": deep, "__proto__": "polluted"},
+        output="**bold** <iframe src='http://198.51.100.1/'></iframe>",
+        exception="Traceback\n<img src=x onerror='window.hacked = 1'>",
+        attributes={"<i>key</i>": HOSTILE},
+        threadId="<u>thread</u>",
+    )
+    await explorer.open(p=project, v="traces", col="inputs.messages.0.content", q="")
+    await explorer.open(p=project, v="traces", col="inputs.messages.0.content")
+    await explorer.first_row()
+    for tab in ("chat", "data", "facts", "feedback", "usage"):
+        await explorer.open(p=project, v="trace", t=call["traceId"], tab=tab)
+        await page.get_by_role("treeitem").first.wait_for()
+        await page.locator("[role=tabpanel]").wait_for()
+        await page.wait_for_timeout(500)
+        assert await page.evaluate("window.hacked") is None
+        assert await page.locator("iframe, script[src=''], .message img[src^='http'], .json b, .json i").count() == 0
+    await explorer.open(p=project, v="trace", t=call["traceId"])
+    await page.locator(".message").first.wait_for()
+    await page.locator(".message strong", has_text="bold").wait_for()
+    assert await page.locator("a[href^='javascript']").count() == 0
+    # A broken data URL is named in words.
+    await page.get_by_text("This image cannot be shown").wait_for()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_views_fit_any_width(explorer: ExplorerPage, width: int) -> None:
+    page = explorer.page
+    await page.set_viewport_size({"width": width, "height": 900})
+    found = await ask(
+        explorer.url, "query ($p: ID!) { traces(projectId: $p, first: 1) { nodes { traceId } } }", p=PROJECT_ID
+    )
+    trace = found["traces"]["nodes"][0]["traceId"]
+    for state in ({}, *({"p": PROJECT_ID, "v": view} for view in VIEWS), {"p": PROJECT_ID, "v": "trace", "t": trace}):
+        await explorer.open(**state)
+        await page.locator(".row:not(.loading), .plot canvas, tbody tr, [role=treeitem]").first.wait_for()
+        overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, state
+
+
+async def test_server_that_stops_and_returns_costs_one_retry(explorer: ExplorerPage) -> None:
+    page = explorer.page
+    await explorer.open(p=PROJECT_ID, v="objects")
+    await page.locator("tbody tr").first.wait_for()
+    await page.route("**/graphql", lambda route: route.abort())
+    await explorer.choose_view("Evaluations")
+    await page.get_by_role("alert").get_by_text("The server does not answer").wait_for()
+    await page.unroute("**/graphql")
+
+    await page.get_by_role("button", name="Retry").click()
+
+    await page.locator("tbody tr").first.wait_for()
+    explorer.complaints[:] = [line for line in explorer.complaints if "ERR_FAILED" not in line]
