@@ -37,7 +37,7 @@ export function Actions({ project, marked, clear, again }: {
   const [isAdding, setAdding] = useState(false);
   const [note, setNote] = useState<string | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
-  const run = async (work: () => Promise<string>) => {
+  const run = async (work: () => Promise<string | null>) => {
     setError(null);
     try {
       setNote(await work());
@@ -47,11 +47,11 @@ export function Actions({ project, marked, clear, again }: {
   };
   const remove = () =>
     run(async () => {
-      const { callsDelete } = await ask(DeleteCallsDocument, { projectId: project, callIds: marked.map(({ callId }) => callId) });
+      await ask(DeleteCallsDocument, { projectId: project, callIds: marked.map(({ callId }) => callId) });
       setDeleting(false);
       clear();
       again();
-      return `${exactCount(callsDelete?.numDeleted ?? 0)} calls are deleted.`;
+      return null;
     });
   const react = (emoji: string) =>
     run(async () => {
