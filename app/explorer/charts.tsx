@@ -66,9 +66,9 @@ export function Charts({ project }: { project: string }) {
   const rows = whole.data?.callsAggregate?.rows ?? [];
   const starts = [...new Set(rows.flatMap(({ bucketStart }) => (bucketStart ? [Date.parse(bucketStart)] : [])))].sort((a, b) => a - b);
   const ends = new Map(rows.flatMap(({ bucketStart, bucketEnd }) => (bucketStart && bucketEnd ? [[Date.parse(bucketStart), bucketEnd] as const] : [])));
-  const open = (at: number, chip: string | null, { conditions = [], sort = null }: Opening = {}) => {
+  const open = (at: number, chip: string | null, { conditions = [], sort }: Opening = {}) => {
     const times = { from: new Date(at).toISOString(), to: ends.get(at) ?? to };
-    go(there("traces", { m: "calls", ...times, s: sort, f: [...chips.map(chipText), ...(chip ? [chip] : []), ...conditions] }));
+    go(there("traces", { m: "calls", ...times, s: sort ?? null, f: [...chips.map(chipText), ...(chip ? [chip] : []), ...conditions] }));
   };
   const groups = byGroup.data?.callsAggregate?.rows;
   const count_ = group && groups ? seriesOf(groups, starts, GROUPS[group], (row) => row.count) : [{ name: "calls", values: align(rows, starts, (row) => row.count), chip: null }];

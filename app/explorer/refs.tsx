@@ -24,7 +24,12 @@ export function RefLink({ to }: { to: string }) {
 export function refLink(ref: string): string | undefined {
   const [, project, kind, name, digest] = REF.exec(ref) ?? [];
   if (!project || !name) return undefined;
-  const id = decodeURIComponent(name);
+  let id = name;
+  try {
+    id = decodeURIComponent(name);
+  } catch {
+    // A name with a lone percent sign is taken as it is.
+  }
   if (kind !== "call") return there("objects", { p: project, o: id, d: digest ?? null });
   return there("traces", { p: project, m: "calls", f: [chipText({ field: "id", operator: "is", value: id })] });
 }
