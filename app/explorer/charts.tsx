@@ -25,8 +25,16 @@ const GROUPS = {
 
 type Group = keyof typeof GROUPS;
 
+const SLOWEST = { sort: "-latency_ms" };
+
 /** Series beyond this number are summed up as "others". */
 const MAX_SERIES = 8;
+
+/** Further state of the list to which a point of a chart leads. */
+interface Opening {
+  conditions?: string[];
+  sort?: string;
+}
 
 interface Series {
   name: string;
@@ -58,18 +66,21 @@ export function Charts({ project }: { project: string }) {
   const rows = whole.data?.callsAggregate?.rows ?? [];
   const starts = [...new Set(rows.flatMap(({ bucketStart }) => (bucketStart ? [Date.parse(bucketStart)] : [])))].sort((a, b) => a - b);
   const ends = new Map(rows.flatMap(({ bucketStart, bucketEnd }) => (bucketStart && bucketEnd ? [[Date.parse(bucketStart), bucketEnd] as const] : [])));
-  const open = (at: number, chip: string | null, more: string[] = []) =>
-    go(there("traces", { m: "calls", from: new Date(at).toISOString(), to: ends.get(at) ?? to, f: [...chips.map(chipText), ...(chip ? [chip] : []), ...more] }));
+  const open = (at: number, chip: string | null, { conditions = [], sort }: Opening = {}) => {
+    const times = { from: new Date(at).toISOString(), to: ends.get(at) ?? to };
+    go(there("traces", { m: "calls", ...times, s: sort ?? null, f: [...chips.map(chipText), ...(chip ? [chip] : []), ...conditions] }));
+  };
   const groups = byGroup.data?.callsAggregate?.rows;
   const count_ = group && groups ? seriesOf(groups, starts, GROUPS[group], (row) => row.count) : [{ name: "calls", values: align(rows, starts, (row) => row.count), chip: null }];
   const models = byModel.data?.callsAggregate?.rows ?? [];
-  const charts: { title: string; series: Series[]; format: (value: number) => string; isStacked?: boolean; more?: string[] }[] = [
+  const charts: { title: string; series: Series[]; format: (value: number) => string; isStacked?: boolean; opening?: Opening }[] = [
     { title: group ? `Calls by ${group}` : "Calls", series: count_, format: count, isStacked: true },
-    { title: "Error rate", series: [{ name: "errors", values: align(rows, starts, (row) => (row.count ? row.errorCount / row.count : null)), chip: null }], format: percent, more: ["status:is:error"] },
+    { title: "Error rate", series: [{ name: "errors", values: align(rows, starts, (row) => (row.count ? row.errorCount / row.count : null)), chip: null }], format: percent, opening: { conditions: ["status:is:error"] } },
     {
       title: "Latency",
       series: (["p50", "p95", "p99"] as const).map((name) => ({ name, values: align(rows, starts, (row) => row[`${name}LatencyMs`]), chip: null })),
       format: duration,
+      opening: SLOWEST,
     },
     { title: "Cost by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.cost), format: money, isStacked: true },
     { title: "Tokens by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.totalTokens), format: count, isStacked: true },
@@ -85,7 +96,7 @@ export function Charts({ project }: { project: string }) {
     charts.push({ title: "Feedback, on average", series, format: (value) => String(+value.toPrecision(3)) });
   }
   if (group && groups) {
-    charts.push({ title: `p95 latency by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.p95LatencyMs, false), format: duration });
+    charts.push({ title: `p95 latency by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.p95LatencyMs, false), format: duration, opening: SLOWEST });
     charts.push({ title: `Cost by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.cost), format: money, isStacked: true });
   }
   return (
@@ -119,7 +130,7 @@ export function Charts({ project }: { project: string }) {
       ) : (
         <div class="plots">
           {charts.map((chart) => (
-            <Plot key={chart.title} {...chart} starts={starts} open={(at, chip) => open(at, chip, chart.more)} />
+            <Plot key={chart.title} {...chart} starts={starts} open={(at, chip) => open(at, chip, chart.opening)} />
           ))}
         </div>
       )}
@@ -226,7 +237,9 @@ function Plot({ title, series, starts, format, isStacked = false, open }: {
       const start = hovered === null ? undefined : starts[hovered];
       if (start === undefined || Math.abs(event.clientX - pressed) > 3) return;
       const value = plot.posToVal(plot.cursor.top ?? 0, "y");
-      const at = stacked ? drawn.findIndex((values) => (values[hovered as number] ?? 0) >= value) : -1;
+      const distance = (at: number) => Math.abs((drawn[at]?.[hovered as number] ?? Infinity) - value);
+      const nearest = [...drawn.keys()].sort((a, b) => distance(a) - distance(b))[0] ?? -1;
+      const at = stacked ? drawn.findIndex((values) => (values[hovered as number] ?? 0) >= value) : nearest;
       opening.current(start, series[at]?.chip ?? null);
     };
     plot.over.addEventListener("pointerdown", onDown);

@@ -7,9 +7,10 @@ import { ask, useQuery } from "./api";
 import { Messages } from "./chat";
 import { Copy, isUtc, Problem, Skeleton, Status, Time } from "./components";
 import { chipText, valueText } from "./filters";
-import { absoluteTime, count, duration, money, shortId } from "./formats";
+import { absoluteTime, count, duration, money } from "./formats";
 import { AnnotationFormsDocument, CallDetailsDocument, type CallDetailsQuery, GiveFeedbackDocument, RemoveFeedbackDocument } from "./generated/graphql";
 import { Json } from "./json";
+import { RefLink } from "./refs";
 import type { Step } from "./timeline";
 
 type Call = NonNullable<CallDetailsQuery["call"]>;
@@ -292,7 +293,7 @@ function Facts({ call }: { call: Call }) {
     ["Tags", call.tags?.join(", ")],
     ["Error type", call.errorType],
     ["Finish reasons", call.finishReasons?.join(", ")],
-    ["Refs", [...call.inputRefs, ...call.outputRefs].map(({ ref }) => <RefLink key={ref} to={ref} />)],
+    ["Refs", [...call.inputRefs, ...call.outputRefs].map(({ ref }) => <div key={ref}><RefLink to={ref} /></div>)],
   ];
   return (
     <dl class="facts">
@@ -306,20 +307,4 @@ function Facts({ call }: { call: Call }) {
       )}
     </dl>
   );
-}
-
-const shortRef = (ref: string) => ref.replace(/^weave:\/\/\/[^/]+\/[^/]+\//, "").replace(/[A-Za-z0-9]{20,}/g, shortId);
-
-function RefLink({ to }: { to: string }) {
-  const href = refLink(to);
-  return <div>{href ? <a href={href}>{shortRef(to)}</a> : shortRef(to)}</div>;
-}
-
-/** Return the address of the view of a ref's target. */
-export function refLink(ref: string): string | undefined {
-  const match = /^weave(?:-trace-internal)?:\/\/\/([^/]+\/[^/]+)\/(object|op|call)\/([^/:]+)(?::([^/]+))?/.exec(ref);
-  if (!match?.[1] || !match[3]) return undefined;
-  const name = decodeURIComponent(match[3]);
-  if (match[2] === "call") return there("traces", { p: match[1], m: "calls", f: [chipText({ field: "id", operator: "is", value: name })] });
-  return there("objects", { p: match[1], o: name, d: match[4] ?? null });
 }

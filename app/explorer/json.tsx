@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 
 import { Copy } from "./components";
 import { count } from "./formats";
+import { RefLink, refLink } from "./refs";
 
 const STEP = 100;
 const LONG = 400;
@@ -76,7 +77,7 @@ function Leaf({ value, path, onFilter }: Props) {
   const shown = isWhole || text.length <= LONG ? text : `${text.slice(0, LONG)}…`;
   return (
     <span class="leaf">
-      <bdi class={`is-${type}`}>{type === "string" ? `"${shown}"` : shown}</bdi>
+      {type === "string" && text.length < LONG && refLink(text) ? <RefLink to={text} /> : <bdi class={`is-${type}`}>{type === "string" ? `"${shown}"` : shown}</bdi>}
       {shown.length < text.length && (
         <button type="button" onClick={() => setWhole(true)}>
           all {count(text.length)}

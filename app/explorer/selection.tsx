@@ -11,6 +11,7 @@ import {
   CallContentsDocument,
   CreateObjectDocument,
   CreateTableDocument,
+  DatasetDocument,
   DatasetsDocument,
   DeleteCallsDocument,
   ExtendTableDocument,
@@ -36,7 +37,7 @@ export function Actions({ project, marked, clear, again }: {
   const [isAdding, setAdding] = useState(false);
   const [note, setNote] = useState<string | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
-  const run = async (work: () => Promise<string>) => {
+  const run = async (work: () => Promise<string | null>) => {
     setError(null);
     try {
       setNote(await work());
@@ -46,11 +47,11 @@ export function Actions({ project, marked, clear, again }: {
   };
   const remove = () =>
     run(async () => {
-      const { callsDelete } = await ask(DeleteCallsDocument, { projectId: project, callIds: marked.map(({ callId }) => callId) });
+      await ask(DeleteCallsDocument, { projectId: project, callIds: marked.map(({ callId }) => callId) });
       setDeleting(false);
       clear();
       again();
-      return `${exactCount(callsDelete?.numDeleted ?? 0)} calls are deleted.`;
+      return null;
     });
   const react = (emoji: string) =>
     run(async () => {
@@ -84,6 +85,9 @@ export function Actions({ project, marked, clear, again }: {
   );
 }
 
+/** Value of a new dataset without its rows, as the Weave SDK stores it. */
+const DATASET = { _type: "Dataset", _class_name: "Dataset", _bases: ["Object", "BaseModel"], name: null, description: null };
+
 /** Adds a row with the inputs and the output of each marked call to a new version of a dataset. */
 export function AddToDataset({ project, marked, close, done }: {
   project: string;
@@ -91,7 +95,6 @@ export function AddToDataset({ project, marked, close, done }: {
   close: () => void;
   done: (note: string) => void;
 }) {
-  // Without the list, a row would replace those of an existing dataset.
   const found = useQuery(DatasetsDocument, { projectId: project }, { isShown: false });
   const datasets = found.data?.objs?.nodes;
   const [name, setName] = useState("");
@@ -105,7 +108,8 @@ export function AddToDataset({ project, marked, close, done }: {
       ...(inputs && typeof inputs === "object" && !Array.isArray(inputs) ? inputs : { inputs }),
       output,
     }));
-    const existing = datasets?.find(({ objectId }) => objectId === name);
+    // Read now, so that the rows of the newest version stay.
+    const { obj: existing } = await ask(DatasetDocument, { projectId: project, objectId: name });
     let digest: string | undefined;
     if (existing?.table) {
       const updates = rows.map((row) => ({ append: { row } }));
@@ -113,7 +117,7 @@ export function AddToDataset({ project, marked, close, done }: {
     } else {
       digest = (await ask(CreateTableDocument, { table: { projectId: project, rows } })).tableCreate?.digest;
     }
-    const val = { ...(existing ? (existing.val as object) : { _type: "Dataset" }), rows: `weave:///${project}/table/${digest}` };
+    const val = { ...((existing?.val as object | null) ?? DATASET), rows: `weave:///${project}/table/${digest}` };
     await ask(CreateObjectDocument, { obj: { projectId: project, objectId: name, val } });
     done(`${exactCount(rows.length)} rows are in a new version of ${name}.`);
   };
@@ -134,7 +138,7 @@ export function AddToDataset({ project, marked, close, done }: {
             <option key={objectId} value={objectId}>{`${exactCount(table?.count ?? 0)} rows`}</option>
           ))}
         </datalist>{" "}
-        <button type="submit" disabled={!name || !datasets}>
+        <button type="submit" disabled={!name}>
           {datasets?.some(({ objectId }) => objectId === name) ? "Add a version" : "Create the dataset"}
         </button>
         {error && <Problem error={error} />}

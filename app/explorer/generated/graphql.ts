@@ -951,7 +951,15 @@ export type DatasetsQueryVariables = Exact<{
 }>;
 
 
-export type DatasetsQuery = { objs: { nodes: Array<{ objectId: string, val: unknown, table: { digest: string, count: number } | null }> } | null };
+export type DatasetsQuery = { objs: { nodes: Array<{ objectId: string, table: { count: number } | null }> } | null };
+
+export type DatasetQueryVariables = Exact<{
+  projectId: string;
+  objectId: string;
+}>;
+
+
+export type DatasetQuery = { obj: { val: unknown, table: { digest: string } | null } | null };
 
 export type CreateTableMutationVariables = Exact<{
   table: TableSchemaForInsert;
@@ -2189,15 +2197,23 @@ export const DatasetsDocument = new TypedDocumentString(`
   ) {
     nodes {
       objectId
-      val
       table {
-        digest
         count
       }
     }
   }
 }
-    `, {"hash":"sha256:ba071201056f714452d26abf68c2eaed72458df80ed7b40b1de95d978609d828"}) as unknown as TypedDocumentString<DatasetsQuery, DatasetsQueryVariables>;
+    `, {"hash":"sha256:2714baf8ae8e78aad3f4811a64f07642e589c4661637bb2d625fe0da44a149af"}) as unknown as TypedDocumentString<DatasetsQuery, DatasetsQueryVariables>;
+export const DatasetDocument = new TypedDocumentString(`
+    query Dataset($projectId: ID!, $objectId: String!) {
+  obj(projectId: $projectId, objectId: $objectId) {
+    val
+    table {
+      digest
+    }
+  }
+}
+    `, {"hash":"sha256:7366b0e1d1c54305530190b7a6bb3ed23d4442790f90b3511a753849833cb1ec"}) as unknown as TypedDocumentString<DatasetQuery, DatasetQueryVariables>;
 export const CreateTableDocument = new TypedDocumentString(`
     mutation CreateTable($table: TableSchemaForInsert!) {
   tableCreate(table: $table) {
