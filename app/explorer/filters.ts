@@ -38,6 +38,9 @@ export const NUMBERS = new Set([
   "time_to_first_token_ms",
 ]);
 
+/** Fields with a list of texts. */
+const TEXT_LISTS = new Set(["tags", "finish_reasons"]);
+
 const OF_TRACES = new Set(["name", "latency_ms", "total_tokens", "total_cost", "num_calls", "num_errors"]);
 
 /** Lists of the filter, by the field of which they name values; an index serves them. */
@@ -125,7 +128,10 @@ function operation(chip: Chip): object {
     case "is":
       return { $eq: operands };
     case "is-not":
-      return { $ne: operands };
+      // The text of a list is JSON, so a member has quotes.
+      return TEXT_LISTS.has(chip.field)
+        ? { $not: [{ $contains: { input: field, substr: { $literal: JSON.stringify(chip.value) } } }] }
+        : { $ne: operands };
     case "gt":
     case "gte":
     case "lt":
