@@ -16,7 +16,7 @@ MANIFEST: dict[str, str] = json.loads((GENERATED / "persisted-documents.json").r
 
 
 def _name(text: str) -> str:
-    [name] = re.findall(r"(?:query|mutation|subscription) (\w+)", text)
+    [name, *_] = re.findall(r"(?:query|mutation|subscription) (\w+)", text)
     return str(name)
 
 
