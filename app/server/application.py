@@ -243,7 +243,8 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     if settings.metrics:
         routes.append(Route("/metrics", metrics))
     if settings.docs:
-        routes += Documentation(has_graphiql=settings.graphiql).routes()
+        shown = {"Explorer": ("", settings.explorer), "GraphiQL": ("graphql", settings.graphiql)}
+        routes += Documentation(others={title: address for title, (address, is_on) in shown.items() if is_on}).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", GRAPHIQL))
     if settings.explorer:
