@@ -26,7 +26,7 @@ MAX_AGE: Final = DAY
 KEEP_DAYS: Final = DAYS + MAX_AGE // DAY + 1
 """Days of calls that the demo's retention keeps: loaded calls are younger."""
 
-_PAUSE_SECONDS: Final = (60, 120)
+_PAUSE_SECONDS: Final = (30, 60)
 """Shortest and longest pause between two turns. A turn has some eight calls."""
 
 _LOOK_SECONDS: Final = 10.0

@@ -70,8 +70,8 @@ async def test_assistant_has_a_few_calls_a_minute(fresh: Stores, loaded_at: int)
         await until_found(has_many)
 
     rows = await live_rows(fresh, loaded_at)
-    minutes = sum(pause for pause in sleep.pauses if pause >= 60) / 60
-    assert 1 < len(rows) / minutes < 15
+    minutes = sum(pause for pause in sleep.pauses if pause >= 30) / 60
+    assert 1 < len(rows) / minutes < 20
     assert {row["thread_id"] for row in rows} == {row["thread_id"] for row in rows if "parent_id" not in row}
     assert any("total_tokens" in row["json"].get("summary", "") for row in rows)
     assert {row.get("status") for row in rows} <= {"success", "error", "descendant_error"}
