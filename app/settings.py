@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     """Port on which the server listens; 0 picks a free port."""
     workers: Count = 1
     """Number of server processes; they share the port and the database."""
+    demo: bool = False
+    """Load the demo into the project demo/assistant at the start, unless it is there and less than a day old. While
+    the server runs, write a few of the demo's calls a minute; a retention rule of 16 days keeps the project small."""
     shutdown_seconds: Seconds = 10.0
     """Time in which a stopping server answers accepted requests, and the same time again to finish writes. The
     process manager, such as systemd, should wait twice as long before it kills the server."""

@@ -70,7 +70,7 @@ def actions_of(add: Add, name: str, text: str) -> Add:
 
 def flags_of(options: Namespace) -> dict[str, str]:
     """Return the settings that flags set, as text."""
-    names = ("host", "port", "data_dir", "workers")
+    names = ("host", "port", "data_dir", "workers", "demo")
     return {name: str(value) for name in names if (value := getattr(options, name, None)) is not None}
 
 

@@ -31,6 +31,7 @@ from app.commands.common import Add, data_folder, listening, on_database_at, say
 from app.commands.health import ANY_ADDRESS, ask, url_of
 from app.commands.keys import first_key, has_keys
 from app.demo import PROJECT_ID
+from app.demo.live import MAX_AGE
 from app.mongodb import Client, data_location, mongodb, shared_mongodb
 from app.observability.logs import AuditFile, log_config
 from app.observability.metrics import folder_for
@@ -41,6 +42,7 @@ from app.server.http_protocol import HTTPProtocol
 from app.settings import Settings, variable
 from app.websocket.protocol import WebSocketProtocol
 from graphql_schema.context import Stores
+from stores import times
 from stores.database import Database
 from stores.errors import StoreError
 from stores.ids import check_project_id
@@ -65,7 +67,10 @@ def add_commands(add: Add) -> None:
     parser = add("serve", run_server, parents=[listening()], help="run the server until Ctrl-C")
     parser.add_argument("--workers", type=int, help="number of server processes (LOOMQL_WORKERS)")
     parser.add_argument(
-        "--demo", action="store_true", help=f"first load the demo into project {PROJECT_ID}, unless it exists"
+        "--demo",
+        action="store_true",
+        default=None,
+        help=f"load the demo into project {PROJECT_ID}, and write a few of its calls a minute (LOOMQL_DEMO)",
     )
     parser = add("demo", run_demo, parents=[data_folder()], help="load demo calls with their objects and files")
     parser.add_argument("--project", default=PROJECT_ID, help="target project (default: %(default)s)")
@@ -74,7 +79,7 @@ def add_commands(add: Add) -> None:
 def run_server(options: Namespace) -> int:
     """Run the server until a signal stops it."""
     settings = settings_of(options)
-    serve(settings, prepare=lambda uri: options.demo and load_demo(settings, uri, only_if_missing=True))
+    serve(settings, prepare=lambda uri: settings.demo and load_demo(settings, uri, only_if_stale=True))
     return 0
 
 
@@ -87,19 +92,18 @@ def run_demo(options: Namespace) -> int:
     return say(f"The demo data is in project {options.project} of {data_location(settings)}.")
 
 
-def load_demo(
-    settings: Settings, uri: str, project_id: str = demo.PROJECT_ID, *, only_if_missing: bool = False
-) -> bool:
+def load_demo(settings: Settings, uri: str, project_id: str = demo.PROJECT_ID, *, only_if_stale: bool = False) -> bool:
     """Write the demo data to a project, with a progress bar; return True if calls were written.
 
-    Loading twice leaves one copy, because ids are fixed and the rest is addressed by content. With `only_if_missing`,
-    existing calls are kept, and only data that an earlier version did not have is added.
+    Loading twice leaves one copy, because ids are fixed and the rest is addressed by content. With `only_if_stale`,
+    calls of the last day's load are kept, and only data that an earlier version did not have is added.
     """
 
     async def load(database: Database) -> bool:
         await database.ensure_indexes()
         stores = Stores(database)
-        if only_if_missing and await demo.is_loaded(stores.calls, project_id):
+        loaded_at = await demo.loaded_at(stores.calls, project_id) if only_if_stale else None
+        if loaded_at is not None and times.now() - loaded_at <= MAX_AGE:
             await demo.complete(stores, project_id)
             return False
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -1,5 +1,6 @@
 """Realistic demo data: two weeks of a support agent's traces with objects, prices and feedback."""
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -37,11 +38,12 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
         progress: called with the number of written calls and the total.
         now: end of the two weeks in microseconds since the epoch; by default the current time.
     """
-    data = _DemoData(project_id, times.now() if now is None else now)
+    # In a thread, because a server that loads the demo again has other requests to answer.
+    data = await asyncio.to_thread(_DemoData, project_id, times.now() if now is None else now)
     await data.library.write(stores)
     await data.write_prices(stores.costs)
     await stores.feedback.create(list(data.feedback()))
-    parts = data.parts()
+    parts = await asyncio.to_thread(data.parts)
     total, done = _starts(parts), 0
     for at in range(0, len(parts), _BATCH):
         batch = parts[at : at + _BATCH]
@@ -51,21 +53,13 @@ async def load(stores: Stores, project_id: str, progress: Callable[[int, int], N
     return total
 
 
-async def is_loaded(calls: CallsStore, project_id: str) -> bool:
-    """True if a load of this project is complete and its last call still exists.
-
-    A load by a version with other demo data does not count.
-    """
-    return await _loaded_at(calls, project_id) is not None
-
-
 async def complete(stores: Stores, project_id: str) -> None:
     """Add prices and feedback to demo calls of an earlier version, each only if the project has none.
 
     The result is as if they had been written with the calls, which do not change.
     """
     has_prices, has_feedback = await stores.costs.count(project_id), await stores.feedback.count(project_id)
-    now = None if has_prices and has_feedback else await _loaded_at(stores.calls, project_id)
+    now = None if has_prices and has_feedback else await loaded_at(stores.calls, project_id)
     if now is None:
         return
     data = _DemoData(project_id, now)
@@ -76,14 +70,22 @@ async def complete(stores: Stores, project_id: str) -> None:
         await stores.feedback.create(list(data.feedback()))
 
 
-async def _loaded_at(calls: CallsStore, project_id: str) -> int | None:
-    """Return the `now` of the last load of a project; None if no load is complete."""
+async def loaded_at(calls: CallsStore, project_id: str) -> int | None:
+    """Return the `now` of the last load of a project; None if no load is complete, or its last call was deleted.
+
+    A load by a version with other demo data does not count.
+    """
     now = times.now()
-    last = _DemoData(project_id, now).parts()[-1]
+    last = await asyncio.to_thread(last_part, project_id, now)
     name, last_at = ("started_at", last.started_at) if isinstance(last, CallStart) else ("ended_at", last.ended_at)
     row = await calls.one(project_id, str(last.id), [name])
     # The last call has the same distance from `now` in every load.
     return row[name] + now - last_at if row and name in row else None
+
+
+def last_part(project_id: str, now: int) -> CallStart | CallEnd:
+    """Return the part of a call that a load at `now` writes last."""
+    return _DemoData(project_id, now).parts()[-1]
 
 
 def _starts(parts: list[CallStart | CallEnd]) -> int:

@@ -87,11 +87,15 @@ class Conversation:
 
     def turns(self, length: int, started_at: int, *, escalated: int | None = None) -> Iterator[Span]:
         """Yield consecutive turns; the turn of the number `escalated` asks a colleague."""
-        for number in range(length):
-            exchange = self.opening() if number == 0 else self._next(last=number == length - 1)
+        for number, exchange in enumerate(self.exchanges(length)):
             turn = self.turn(exchange, started_at, escalated=number == escalated)
             yield turn
             started_at = turn.clock + self.rng.randint(15, 240) * SECOND
+
+    def exchanges(self, length: int) -> Iterator[Exchange]:
+        """Draw the exchange of each turn, after the one before was recorded."""
+        for number in range(length):
+            yield self.opening() if number == 0 else self._next(last=number == length - 1)
 
     def opening(self) -> Exchange:
         """Draw a question on the topic with its answer."""

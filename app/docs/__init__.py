@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,12 +26,12 @@ class Documentation:
 
     Args:
         folder: the Markdown pages.
-        has_graphiql: True if the pages link to GraphiQL.
+        others: addresses of the server's other pages, relative to `/`, by title; the pages link to them.
     """
 
-    def __init__(self, folder: Path = FOLDER, *, has_graphiql: bool) -> None:
+    def __init__(self, folder: Path = FOLDER, *, others: Mapping[str, str]) -> None:
         self._folder = folder
-        self._has_graphiql = has_graphiql
+        self._others = others
         self._site: Site | None = None
 
     def routes(self) -> list[Route]:
@@ -46,7 +47,7 @@ class Documentation:
         if self._site is None:
             # Most servers start, and all commands run, without the Markdown parser and the highlighter.
             module = await asyncio.to_thread(importlib.import_module, "app.docs.site")
-            rendered: Site = await asyncio.to_thread(module.Site, self._folder, has_graphiql=self._has_graphiql)
+            rendered: Site = await asyncio.to_thread(module.Site, self._folder, self._others)
             self._site = rendered
         file = self._site.files.get(address)
         if file is None:

@@ -223,10 +223,10 @@ class Site:
 
     Args:
         folder: the pages; `index.md` links them in the order of the navigation, below a heading for each group.
-        has_graphiql: True if the pages link to GraphiQL.
+        others: addresses of the server's other pages, relative to the site's root, by title; the pages link to them.
     """
 
-    def __init__(self, folder: Path, *, has_graphiql: bool) -> None:
+    def __init__(self, folder: Path, others: Mapping[str, str]) -> None:
         pages = {page.source: page for page in read_pages(folder)}
         linked = {
             title: [pages[source] for source in dict.fromkeys(sources) if source in pages]
@@ -235,7 +235,7 @@ class Site:
         self.groups = {title: group for title, group in linked.items() if group}
         self.order = [pages[INDEX], *(page for group in self.groups.values() for page in group)]
         self._layout = Template((_ASSETS / "layout.html").read_text("utf-8"))
-        self._has_graphiql = has_graphiql
+        self._others = others
         self.files = {page.address: self._page(page) for page in pages.values()} | {
             "docs/style.css": File((_ASSETS / "style.css").read_bytes(), "text/css"),
             "docs/docs.js": File((_ASSETS / "docs.js").read_bytes(), "text/javascript"),
@@ -279,7 +279,9 @@ class Site:
             contents=contents,
             neighbours=neighbours,
             navigation="\n".join(self._navigation(address)),
-            graphiql=f'<a href="{up(address)}graphql">GraphiQL</a>' if self._has_graphiql else "",
+            others="\n".join(
+                f'<a href="{up(address) + other or "./"}">{escape(title)}</a>' for title, other in self._others.items()
+            ),
         )
         return File(html.encode(), "text/html")
 

@@ -4,6 +4,8 @@ import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { getIntrospectionQuery, getOperationAST } from "graphql";
 import { createClient } from "graphql-ws";
 
+const UNAUTHORIZED = 4401;
+
 export const INTROSPECTION = "GraphiQLIntrospection";
 
 // GraphiQL's own introspection query does not ask for `isOneOf`, without which no @oneOf input completes or lints.
@@ -26,10 +28,17 @@ const watch = (request, connectionParams) => ({
     const ping = (isReceived, payload) =>
       isReceived && payload?.hints && observer.next({ extensions: { hints: payload.hints } });
     const client = createClient({ url: socket.href, connectionParams, on: { ping } });
-    const error = (reason) =>
-      observer.error(
-        reason instanceof CloseEvent ? new Error(`Socket closed with event ${reason.code} ${reason.reason}`) : reason,
-      );
+    const error = (reason) => {
+      if (reason instanceof CloseEvent && reason.code === UNAUTHORIZED) {
+        const message = "The server closed the socket, because it needs a key.";
+        observer.next({ errors: [{ message, extensions: { code: "UNAUTHENTICATED" } }] });
+        observer.complete();
+      } else {
+        observer.error(
+          reason instanceof CloseEvent ? new Error(`Socket closed with event ${reason.code} ${reason.reason}`) : reason,
+        );
+      }
+    };
     return { unsubscribe: client.subscribe(request, { ...observer, error }) };
   },
 });

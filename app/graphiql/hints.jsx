@@ -1,4 +1,4 @@
-// The server's hints on why a result is empty, above the result's lower edge.
+// Hints on a result, above its lower edge: the server's on why it is empty, and where to enter a key.
 
 import { useGraphiQL } from "@graphiql/react";
 
@@ -18,13 +18,21 @@ export function Hints() {
   );
 }
 
+const WITHOUT_KEY = {
+  path: ["Headers"],
+  code: "UNAUTHENTICATED",
+  message: 'The server needs a key. Enter it into the Headers tab below the query: {"Authorization": "Bearer KEY"}',
+};
+
 function hintsOf(response) {
   // Most results have none, and large ones take long to parse.
-  if (!response?.includes('"hints": [')) {
+  if (!response?.includes('"hints": [') && !response?.includes('"UNAUTHENTICATED"')) {
     return [];
   }
   try {
-    return JSON.parse(response).extensions?.hints ?? [];
+    const { errors, extensions } = JSON.parse(response);
+    const isRefused = errors?.some((error) => error.extensions?.code === WITHOUT_KEY.code);
+    return [...(isRefused ? [WITHOUT_KEY] : []), ...(extensions?.hints ?? [])];
   } catch {
     return []; // what the server sent is no JSON, as the result shows
   }

@@ -3,21 +3,26 @@ import "graphiql/style.css";
 import "@graphiql/plugin-explorer/style.css";
 import "./style.css";
 
-import { explorerPlugin } from "@graphiql/plugin-explorer";
 import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { createLocalStorage } from "@graphiql/toolkit";
 import { GraphiQL } from "graphiql";
 import { createRoot } from "react-dom/client";
 
 import { defaultTabs } from "./default_tabs.js";
+import { EXPLORER_PLUGIN } from "./explorer_panel.jsx";
 import favicon from "./favicon.svg";
 import { fetcher, INTROSPECTION } from "./fetcher.js";
 import { Hints } from "./hints.jsx";
 
-// The server leaves this out if it does not serve the documentation.
-const docs = document.querySelector("meta[name=loomql-docs]")?.content;
+// The completion is a part of the editor, which GraphiQL loads after the page is up.
+void import("./completion.js");
 
-const plugins = [explorerPlugin(), HISTORY_PLUGIN];
+// The other pages of the server, by their titles. The server leaves out the addresses of those that it does not have.
+const pages = Object.entries({ Explorer: "explorer", Docs: "docs" })
+  .map(([title, name]) => [title, document.querySelector(`meta[name=loomql-${name}]`)?.content])
+  .filter(([, href]) => href);
+
+const plugins = [EXPLORER_PLUGIN, HISTORY_PLUGIN];
 
 // Any JSON is a JSON value; without this the variables editor allows only plain ones.
 const scalars = { JSON: {} };
@@ -46,10 +51,14 @@ createRoot(document.getElementById("root")).render(
         <img src={favicon} alt="" />
         LoomQL
       </span>
-      {docs && (
-        <a className="loomql-docs" href={docs}>
-          Docs
-        </a>
+      {pages.length > 0 && (
+        <nav aria-label="Pages" className="loomql-pages">
+          {pages.map(([title, href]) => (
+            <a href={href} key={title}>
+              {title}
+            </a>
+          ))}
+        </nav>
       )}
     </GraphiQL.Logo>
     <GraphiQL.Footer>

@@ -24,6 +24,7 @@ from app.auth.permissions import API_WITHOUT_PAGE, ROUTE_PERMISSIONS, guard_rout
 from app.auth.sessions import Authenticator, KeyCache, key_policy_for
 from app.background import BackgroundTasks, MaintenanceJobs, run_evaluations, sweep_uploads
 from app.browser_security import Origins, SecurityHeadersMiddleware
+from app.demo.live import write_live_calls
 from app.docs import Documentation
 from app.exports.endpoint import ExportEndpoint
 from app.exports.worker import ExportProcessPool
@@ -136,6 +137,8 @@ class ServerProcess:
             "evaluations",
             run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows, background.stats_of("evaluations")),
         )
+        if self.settings.demo:
+            background.start("demo", write_live_calls(stores, background.stats_of("demo")))
         return preparation
 
     @asynccontextmanager
@@ -243,7 +246,8 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     if settings.metrics:
         routes.append(Route("/metrics", metrics))
     if settings.docs:
-        routes += Documentation(has_graphiql=settings.graphiql).routes()
+        shown = {"Explorer": ("", settings.explorer), "GraphiQL": ("graphql", settings.graphiql)}
+        routes += Documentation(others={title: address for title, (address, is_on) in shown.items() if is_on}).routes()
     if settings.graphiql:
         routes.append(Mount("/graphiql", GRAPHIQL))
     if settings.explorer:

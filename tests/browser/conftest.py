@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.app.command import serving
+from tests.app.command import loomql, serving
 from tests.browser.graphiql_page import GraphiqlPage
 from tests.requirements import go_without
 
@@ -82,10 +82,11 @@ async def _graphiql(chromium: "Browser", url: str) -> AsyncIterator[GraphiqlPage
 
 @pytest.fixture(scope="package")
 def demo_server_url() -> Iterator[str]:
-    """Run `loomql serve --demo` and yield its address once it answers."""
+    """Run a server with the demo, to which it adds no calls, and yield its address once it answers."""
     # pytest's tmp_path is often too long for the paths of mongod's sockets.
-    with (
-        tempfile.TemporaryDirectory(prefix="loomql-") as folder,
-        serving(Path(folder) / "output", "--demo", "--data-dir", f"{folder}/data") as server,
-    ):
-        yield server.url.removesuffix("/graphql")
+    with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
+        data = ("--data-dir", f"{folder}/data")
+        loaded = loomql("demo", *data)
+        assert loaded.returncode == 0, loaded.stderr
+        with serving(Path(folder) / "output", *data) as server:
+            yield server.url.removesuffix("/graphql")

@@ -26,7 +26,7 @@ def docs_url(tmp_path: Path) -> Iterator[str]:
         path = tmp_path / f"{name}.md"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    routes = Documentation(tmp_path, has_graphiql=True).routes()
+    routes = Documentation(tmp_path, others={"Explorer": "", "GraphiQL": "graphql"}).routes()
     with live_server(Starlette(routes=[Mount("/behind", routes=routes)])) as host:
         yield f"http://{host}/behind/docs"
 

@@ -41,11 +41,65 @@ async def test_graphiql_starts_with_a_name_an_icon_and_thirteen_tabs(graphiql: G
     ]
 
 
-async def test_graphiql_links_to_the_documentation(graphiql: GraphiqlPage, demo_server_url: str) -> None:
-    await graphiql.page.get_by_role("link", name="Docs", exact=True).click()
+@pytest.mark.parametrize(("name", "path"), [("Docs", "/docs"), ("Explorer", "/")])
+async def test_graphiql_and_the_other_pages_link_each_other(
+    graphiql: GraphiqlPage, demo_server_url: str, name: str, path: str
+) -> None:
+    await graphiql.page.get_by_role("link", name=name, exact=True).click()
+    await graphiql.page.wait_for_url(f"{demo_server_url}{path}")
+    await graphiql.page.get_by_role("link", name="GraphiQL", exact=True).first.click()
 
-    await graphiql.page.wait_for_url(f"{demo_server_url}/docs")
-    assert await graphiql.page.get_by_role("main").get_by_role("heading", level=1).count() == 1
+    await graphiql.page.wait_for_url(f"{demo_server_url}/graphql")
+
+
+async def test_all_tabs_and_a_new_one_can_be_clicked(graphiql: GraphiqlPage) -> None:
+    await graphiql.page.set_viewport_size({"width": 1440, "height": 900})
+    await graphiql.page.get_by_label("Show Documentation Explorer").click()
+    await graphiql.open_tab()
+
+    tabs = await graphiql.page.get_by_role("tab").all()
+
+    for tab in tabs:
+        await tab.click(trial=True)
+    assert len(tabs) == 14
+    assert await tabs[-1].get_attribute("aria-selected") == "true"
+    bottoms = [box["y"] + box["height"] for tab in tabs if (box := await tab.bounding_box())]
+    session = await graphiql.page.locator("#graphiql-session").bounding_box()
+    assert session is not None
+    assert max(bottoms) <= session["y"]
+    assert session["y"] + session["height"] <= 900
+
+
+async def test_shortcut_in_the_search_of_the_documentation_is_not_cut_off(graphiql: GraphiqlPage) -> None:
+    await graphiql.page.get_by_label("Show Documentation Explorer").click()
+    field = graphiql.page.get_by_role("combobox")
+
+    shown, needed = await field.evaluate(
+        """field => {
+            const context = document.createElement("canvas").getContext("2d");
+            context.font = getComputedStyle(field).font;
+            return [field.getBoundingClientRect().width, context.measureText(field.placeholder).width];
+        }"""
+    )
+
+    assert 0 < needed < shown
+
+
+@pytest.mark.parametrize(("tab", "selected"), [("LatestTraces", "calls"), ("Dataset", "objs")])
+async def test_explorer_panel_opens_at_the_query(graphiql: GraphiqlPage, tab: str, selected: str) -> None:
+    await graphiql.choose(tab)
+    await graphiql.page.get_by_label("Show GraphiQL Explorer").click()
+
+    field = graphiql.page.locator(f"[data-field-name={selected}]")
+    panel = graphiql.page.locator(".graphiql-plugin")
+
+    async def is_in_view() -> bool:
+        inner, outer = await field.bounding_box(), await panel.bounding_box()
+        return bool(inner and outer and outer["y"] <= inner["y"] <= outer["y"] + outer["height"] - inner["height"])
+
+    await until(is_in_view, bool)
+    # The panel shows lists as text, which it cannot edit.
+    assert await graphiql.page.locator(".graphiql-explorer-root").get_by_text('[{field: "').count() >= 1
 
 
 @pytest.mark.parametrize("visits", [1, 2])
@@ -143,6 +197,20 @@ async def test_default_tab_returns_demo_data(shared_graphiql: GraphiqlPage, tab:
     assert graphiql.complaints == []
 
 
+async def test_failures_have_one_row_for_each_error(shared_graphiql: GraphiqlPage) -> None:
+    await shared_graphiql.choose("Failures")
+    await shared_graphiql.run()
+
+    def rows_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = answer.get("data", {}).get("callsAggregate", {}).get("rows", [])
+        return rows
+
+    rows = rows_of(await until(shared_graphiql.answer, lambda answer: bool(rows_of(answer))))
+    errors = [row["errorType"] for row in rows]
+    assert len(set(errors)) == len(errors)
+    assert {"APITimeoutError", "RateLimitError"} < set(errors)
+
+
 async def test_refetch_button_fetches_the_schema_again(new_tab: GraphiqlPage) -> None:
     async with new_tab.page.expect_request(lambda request: "isOneOf" in (request.post_data or "")) as fetched:
         await new_tab.page.get_by_label("Re-fetch GraphQL schema").click()
@@ -185,6 +253,23 @@ async def test_nested_condition_is_completed_down_to_its_leaves_and_runs(new_tab
     assert parts == ["caseInsensitive", "input", "substr"]
     assert len(answer["data"]["calls"]["nodes"]) == 100
     assert {node["model"] for node in answer["data"]["calls"]["nodes"]} == {"gpt-4o", "gpt-4o-mini"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "first"),
+    [
+        ("eq: [{ ", ["getField", "literal"]),
+        ('eq: [{ getField: "op_name" }, { ', ["literal", "getField"]),
+        ("contains: { input: { ", ["getField", "literal"]),
+        ("not: [{ ", ["and", "contains"]),
+    ],
+)
+async def test_fields_and_values_are_the_first_completions_where_they_are_wanted(
+    new_tab: GraphiqlPage, condition: str, first: list[str]
+) -> None:
+    await new_tab.write(f'{{ calls(projectId: "demo/assistant", query: {{expr: {{{condition}')
+
+    assert (await new_tab.completions(*first))[:2] == first
 
 
 async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(new_tab: GraphiqlPage) -> None:

@@ -48,6 +48,14 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     await page.paste(f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}')
     await page.run()
     refused = await until(page.answer, lambda shown: "errors" in shown)
+    hint = page.page.get_by_role("status", name="Hints")
+    [advice] = await until(hint.all_inner_texts, bool)
+
+    await page.paste(f'subscription {{ callEvents(projectId: "{PROJECT}") {{ type }} }}')
+    await page.run()
+    closed = await until(page.answer, lambda shown: "socket" in str(shown))
+    [advice_of_socket] = await until(hint.all_inner_texts, bool)
+    await page.paste(f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}')
 
     await page.send_along({"Authorization": f"Bearer {locked.key}"})
     await page.run()
@@ -66,5 +74,7 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     await context.close()
 
     assert refused["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert closed["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert 'Headers tab below the query: {"Authorization": "Bearer KEY"}' in advice == advice_of_socket
     assert found["data"] == {"callsStats": {"count": 0}}
     assert event["data"]["callEvents"] == {"type": "STARTED", "call": {"opName": "seen"}}

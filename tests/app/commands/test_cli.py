@@ -226,20 +226,31 @@ def test_uri_setting_starts_no_embedded_mongod(
     assert not data_dir.exists()
 
 
-def test_serve_with_demo_loads_calls_once_and_missing_feedback(data_dir: Path, tmp_path: Path) -> None:
+def test_serve_with_demo_loads_calls_once_and_missing_feedback_and_writes_more_calls(
+    data_dir: Path, tmp_path: Path
+) -> None:
     with serving(tmp_path / "out", "--demo", "--data-dir", str(data_dir)) as server:
-        first = total_count(server.url, "demo/assistant")
-        output = server.output.read_text()
+        bar = re.search(r"([0-9]+)/\1", server.output.read_text())
+        assert bar is not None
+        assert eventually(lambda: total_count(server.url, "demo/assistant") > int(bar[1]))
         with MongoClient[dict[str, object]](DataFolder(data_dir).uri) as client:
             client["loomql"]["feedback"].delete_many({})
+        assert server.stop() == 0
     with serving(tmp_path / "again", "--demo", "--data-dir", str(data_dir)) as server:
-        second = total_count(server.url, "demo/assistant")
-        query = '{ feedback(projectId: "demo/assistant") { totalCount } }'
-        feedback = httpx.post(server.url, json={"query": query}).json()["data"]["feedback"]["totalCount"]
+        query = """{
+          feedback(projectId: "demo/assistant") { totalCount }
+          running: calls(projectId: "demo/assistant", filter: { statuses: [RUNNING], traceRootsOnly: true }) {
+            totalCount
+          }
+        }"""
+        data = httpx.post(server.url, json={"query": query}).json()["data"]
+        output = server.output.read_text()
 
-    assert first == second > 1000
-    assert feedback > 400
-    assert f"{first}/{first}" in output
+    assert int(bar[1]) > 1000
+    assert data["feedback"]["totalCount"] > 400
+    # Four traces of the load, and at most the one that just began: the server that stopped has ended its own.
+    assert 4 <= data["running"]["totalCount"] <= 5
+    assert "Demo calls into" not in output
     assert "Demo calls into" not in (tmp_path / "again").read_text()
 
 

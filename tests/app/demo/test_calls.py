@@ -76,15 +76,15 @@ async def test_demo_load_is_visible_only_when_complete(fresh: Stores) -> None:
         if done > total / 2:
             raise InterruptedError
 
-    before = await demo.is_loaded(fresh.calls, PROJECT)
+    before = await demo.loaded_at(fresh.calls, PROJECT)
     with pytest.raises(InterruptedError):
         await demo.load(fresh, PROJECT, stop_half_way, now=NOW)
-    half_way = await demo.is_loaded(fresh.calls, PROJECT)
+    half_way = await demo.loaded_at(fresh.calls, PROJECT)
     await demo.load(fresh, PROJECT, ignore, now=NOW)
 
-    assert (before, half_way) == (False, False)
-    assert await demo.is_loaded(fresh.calls, PROJECT)
-    assert not await demo.is_loaded(fresh.calls, "demo/another")
+    assert (before, half_way) == (None, None)
+    assert await demo.loaded_at(fresh.calls, PROJECT) == NOW
+    assert await demo.loaded_at(fresh.calls, "demo/another") is None
 
 
 async def test_demo_ids_are_valid(rows: dict[str, Row]) -> None:

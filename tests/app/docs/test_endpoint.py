@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -12,9 +13,11 @@ from starlette.routing import Mount
 
 from app.docs import Documentation
 
+OTHERS = {"Explorer": "", "GraphiQL": "graphql"}
 
-def client(folder: Path, *, has_graphiql: bool = True, prefix: str = "") -> httpx.AsyncClient:
-    routes = Documentation(folder, has_graphiql=has_graphiql).routes()
+
+def client(folder: Path, *, others: Mapping[str, str] = OTHERS, prefix: str = "") -> httpx.AsyncClient:
+    routes = Documentation(folder, others=others).routes()
     app = Starlette(routes=[Mount(prefix, routes=routes)] if prefix else routes)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://loomql")
 
@@ -37,10 +40,10 @@ async def test_links_on_every_page_resolve(folder: Path, prefix: str) -> None:
             if response.headers["content-type"].startswith("text/html"):
                 ahead |= {link for link in links(response) if "example.com" not in link} - seen.keys()
 
-    graphiql = f"http://loomql{prefix}/graphql"
+    others = [f"http://loomql{prefix}/{address}" for address in OTHERS.values()]
     pages = ["", "/tutorial", "/how-to/query", "/how-to/keys", "/reference"]
     assets = ["/style.css", "/docs.js", "/favicon.svg", "/images/chart.svg"]
-    assert seen == {graphiql: 404} | {f"{start}{path}": 200 for path in pages + assets}
+    assert seen == dict.fromkeys(others, 404) | {f"{start}{path}": 200 for path in pages + assets}
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/how-to/query", "/docs/style.css", "/docs/none"])
@@ -161,9 +164,12 @@ async def test_only_get_and_head_are_allowed(folder: Path) -> None:
     assert int(head.headers["content-length"]) > 1000
 
 
-@pytest.mark.parametrize("has_graphiql", [True, False])
-async def test_pages_link_to_graphiql_if_the_server_has_it(folder: Path, *, has_graphiql: bool) -> None:
-    async with client(folder, has_graphiql=has_graphiql) as http:
-        html = (await http.get("/docs/how-to/query")).text
+@pytest.mark.parametrize("shown", [["Explorer", "GraphiQL"], ["GraphiQL"], []])
+async def test_pages_link_to_the_other_pages_that_the_server_has(folder: Path, shown: list[str]) -> None:
+    async with client(folder, others={title: OTHERS[title] for title in shown}) as http:
+        start, html = [(await http.get(path)).text for path in ("/docs", "/docs/how-to/query")]
 
-    assert ('<a href="../../graphql">GraphiQL</a>' in html) is has_graphiql
+    assert [title for title in OTHERS if f">{title}</a>" in html] == shown
+    assert ('<a href="./">Explorer</a>' in start) is ("Explorer" in shown)
+    assert ('<a href="../../">Explorer</a>' in html) is ("Explorer" in shown)
+    assert ('<a href="../../graphql">GraphiQL</a>' in html) is ("GraphiQL" in shown)
