@@ -65,7 +65,7 @@ async def test_path_from_projects_to_a_call_can_be_linked_and_walked_back(explor
     await page.get_by_role("combobox").fill("user_id = customer-04")
     await page.keyboard.press("Enter")
     await explorer.wait_for_state(f="user_id:is:customer-04")
-    await until(lambda: page.get_by_role("status").first.inner_text(), lambda text: 0 < int(text.split()[0]) < 100)
+    await until(page.get_by_role("status").first.inner_text, lambda text: 0 < int(text.split()[0]) < 100)
     await page.locator(".row").first.get_by_role("link").first.click()
     await page.get_by_role("treeitem").nth(1).click()
     await page.get_by_role("tab", name="Data").click()
@@ -110,8 +110,9 @@ async def test_trace_is_a_tree_with_a_chat_that_the_keyboard_operates(explorer: 
     page = explorer.page
     found = await ask(
         explorer.url,
-        "query ($p: ID!) { calls(projectId: $p, filter: {kinds: [LLM], statuses: [SUCCESS]}, first: 1) { nodes { id traceId } } }",
+        "query ($p: ID!, $f: CallsFilter) { calls(projectId: $p, filter: $f, first: 1) { nodes { id traceId } } }",
         p=PROJECT_ID,
+        f={"kinds": ["LLM"], "statuses": ["SUCCESS"]},
     )
     [call] = found["calls"]["nodes"]
     await explorer.open(p=PROJECT_ID, v="trace", t=call["traceId"], call=call["id"])
@@ -310,7 +311,7 @@ async def test_hostile_content_is_only_text(explorer: ExplorerPage, project: str
     deep: Any = "bottom"
     for _ in range(250):
         deep = {"a": deep}
-    messages = [{"role": "user", "content": text} for text in HOSTILE]
+    messages: list[Any] = [{"role": "user", "content": text} for text in HOSTILE]
     messages.append(
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://198.51.100.1/a.png"}}]}
     )
