@@ -103,9 +103,8 @@ function Data({ call }: { call: Call }) {
     <>
       {parts.map(([name, value]) => (
         <details key={name} class="data" open={name !== "attributes" && name !== "summary"}>
-          <summary>
-            {name} <Copy text={() => JSON.stringify(value, null, 2)} title={`Copy ${name}`} />
-          </summary>
+          <summary>{name}</summary>
+          <Copy text={() => JSON.stringify(value, null, 2)} title={`Copy ${name}`} />
           <Json value={value} path={name} onFilter={filterBy} />
         </details>
       ))}

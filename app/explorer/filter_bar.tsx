@@ -9,7 +9,9 @@ import { type Chip, chipText, type Condition, type Mode, NUMBERS, negated, OPERA
 import { count } from "./formats";
 import { FacetsDocument, PathsDocument } from "./generated/graphql";
 
-const FIELDS = ["status", "kind", "name", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "thread_id", "finish_reasons", "latency_ms", "total_tokens", "total_cost", "num_calls", "num_errors", "time_to_first_token_ms", "exception"];
+const FIELDS = ["status", "kind", "name", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "thread_id", "finish_reasons", "latency_ms", "total_tokens", "total_cost", "time_to_first_token_ms", "exception"];
+/** Fields of traces that calls lack. */
+const OF_TRACES = ["num_calls", "num_errors"];
 const WITH_FACETS = new Set(["status", "kind", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "finish_reasons", "op_name", "thread_id"]);
 
 export function FilterBar({ project, mode, chips, found, dsl }: {
@@ -81,7 +83,7 @@ export function FilterBar({ project, mode, chips, found, dsl }: {
             {field ? (
               <Values project={project} field={field} typed={typed?.[3] ?? ""} found={found} mode={mode} onChoose={(value) => add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value })} />
             ) : (
-              <Fields project={project} typed={text.trim()} onChoose={(name) => { setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `); input.current?.focus(); }} />
+              <Fields project={project} mode={mode} typed={text.trim()} onChoose={(name) => { setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `); input.current?.focus(); }} />
             )}
           </div>
         )}
@@ -128,10 +130,10 @@ function ChipButton({ chip, onChange }: { chip: Chip; onChange: (next: Chip | nu
   );
 }
 
-function Fields({ project, typed, onChoose }: { project: string; typed: string; onChoose: (name: string) => void }) {
+function Fields({ project, mode, typed, onChoose }: { project: string; mode: Mode; typed: string; onChoose: (name: string) => void }) {
   const { data } = useQuery(PathsDocument, typed.includes(".") ? { projectId: project } : null, { isShown: false });
   const paths = data?.callsPaths?.paths.map(({ path }) => path) ?? ["inputs.", "output.", "attributes.", "summary."];
-  const names = [...FIELDS, ...paths].filter((name) => name.toLowerCase().includes(typed.toLowerCase())).slice(0, 60);
+  const names = [...FIELDS, ...(mode === "traces" ? OF_TRACES : []), ...paths].filter((name) => name.toLowerCase().includes(typed.toLowerCase())).slice(0, 60);
   return (
     <>
       {names.map((name) => (

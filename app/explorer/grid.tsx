@@ -145,7 +145,7 @@ export function Grid<Row>(props: Props<Row>) {
   return (
     <div class="grid" role="table" aria-label={props.label} aria-rowcount={count + 1} ref={scroller} onScroll={onScroll} tabIndex={0}>
       <div class="head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, minWidth: least }}>
-        {props.marked && <span role="columnheader" aria-label="Selected" />}
+        {props.marked && <span role="columnheader" class="mark"><span class="unseen">Marked</span></span>}
         {columns.map((column) => (
           <Head key={column.id} column={column} sort={props.sort} onSort={props.onSort} onResize={props.onResize} />
         ))}

@@ -170,7 +170,8 @@ function Value({ project, object }: { project: string; object: Obj }) {
       })}
       {object.table && <TableView project={project} digest={object.table.digest} number={object.table.count} />}
       <details class="data" open={!templates && !object.table}>
-        <summary>Value <Copy text={() => JSON.stringify(object.val, null, 2)} title="Copy the value" /></summary>
+        <summary>Value</summary>
+        <Copy text={() => JSON.stringify(object.val, null, 2)} title="Copy the value" />
         <Json value={object.val} />
       </details>
     </>

@@ -122,8 +122,8 @@ export function TracePanel({ project, traceId, isDrawer = false }: { project: st
           {trace?.release && <Total name="Release">{trace.release}</Total>}
           {trace?.tags?.length ? <Total name="Tags">{trace.tags.map((tag) => <span class="tag" key={tag}>{tag}</span>)}</Total> : null}
           <Total name="Trace"><code title={traceId}>{shortId(traceId)}</code> <Copy text={traceId} title="Copy the id of the trace" /></Total>
-          {isDrawer && <a href={there("trace", { t: traceId, call: address.value.get("call") })}>Open page</a>}
         </dl>
+        {isDrawer && <a href={there("trace", { t: traceId, call: address.value.get("call") })}>Open page</a>}
       </header>
       {calls.error && <Problem error={calls.error} retry={calls.retry} />}
       <div class="panes">

@@ -149,6 +149,9 @@ export function Traces({ project }: { project: string }) {
   if (total.data === 0 && !isFiltered) return <Waiting project={project} onArrival={again} />;
   return (
     <main class="traces">
+      <h1 class="unseen">
+        {mode} of {project}
+      </h1>
       <FilterBar project={project} mode={mode} chips={chips} found={found} dsl={dsl} />
       <Histogram project={project} mode={mode} found={found} period={period} listedAt={listedAt} />
       <Table

@@ -1,0 +1,57 @@
+"""Automatic checks of the Explorer's accessibility by axe-core, in both themes."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.demo import PROJECT_ID
+from tests.browser.explorer_page import ExplorerPage, ask
+from tests.conftest import CLIENTS_REQUIRED
+from tests.node import NODE
+from tests.requirements import go_without
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """Return axe-core's program. Skip the tests without it; fail them if LOOMQL_REQUIRE_CLIENTS is 1."""
+    if problem := NODE.finish():
+        go_without(f"the npm packages of the tests cannot be installed: {problem[-500:]}", CLIENTS_REQUIRED)
+    return (NODE.packages / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_in_any_view(chromium: "Browser", demo_server_url: str, axe: str, scheme: Any) -> None:
+    context = await chromium.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 900})
+    explorer = ExplorerPage(await context.new_page(), demo_server_url)
+    page = explorer.page
+    query = "query ($p: ID!) { traces(projectId: $p, first: 2) { nodes { traceId } } threads(projectId: $p, first: 1) { nodes { threadId } } }"
+    found = await ask(demo_server_url, query, p=PROJECT_ID)
+    traces = [node["traceId"] for node in found["traces"]["nodes"]]
+    states: list[dict[str, str | list[str]]] = [
+        {},
+        *({"p": PROJECT_ID, "v": view} for view in VIEWS),
+        {"p": PROJECT_ID, "v": "traces", "t": traces[0]},
+        *(
+            {"p": PROJECT_ID, "v": "trace", "t": traces[0], "tab": tab}
+            for tab in ("chat", "data", "usage", "feedback", "facts")
+        ),
+        {"p": PROJECT_ID, "v": "compare", "t": traces},
+        {"p": PROJECT_ID, "v": "threads", "thread": found["threads"]["nodes"][0]["threadId"]},
+        {"p": PROJECT_ID, "v": "objects", "o": "support-questions"},
+    ]
+    violations = {}
+    for state in states:
+        await explorer.open(**state)
+        await page.locator(".row:not(.loading), .plot canvas, tbody tr, [role=treeitem], .step, .turn").first.wait_for()
+        await page.wait_for_timeout(500)
+        await page.evaluate(axe)
+        results = await page.evaluate("axe.run()")
+        for each in results["violations"]:
+            violations[f"{state} {each['id']}"] = [node["html"][:200] for node in each["nodes"][:3]]
+    await context.close()
+    assert not violations, "\n".join(f"{name}: {html}" for name, html in violations.items())
