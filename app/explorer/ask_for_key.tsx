@@ -2,7 +2,7 @@
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { enterKey, issuer, key, keyProblem } from "./api";
+import { enterKey, issuer, key, keyProblem, pages } from "./api";
 import { Copy } from "./components";
 
 const COMMAND = "loomql key create --project ENTITY/PROJECT --role reader";
@@ -41,6 +41,12 @@ export function AskForKey() {
         )}
         <p>
           {issuer && "A key works, too. "}An administrator creates one with the command below. The page keeps it until this tab closes.
+          {pages.docs !== undefined && (
+            <>
+              {" "}
+              <a href={`${pages.docs}/how-to/keys`}>More on keys</a>
+            </>
+          )}
         </p>
         <pre>
           {COMMAND} <Copy text={COMMAND} title="Copy the command" />
@@ -49,6 +55,7 @@ export function AskForKey() {
           Key{" "}
           <input
             type="password"
+            autofocus={!issuer}
             autocomplete="off"
             value={text}
             onInput={(event) => setText(event.currentTarget.value)}

@@ -4,11 +4,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import app
 from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.protocol import WebSocketProtocol
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 PROJECT = "acme/chat"
 ADDRESS = f"/?p={PROJECT}&v=traces&m=calls&f=op_name:is:answer"
 CLIENT = "explorer"
+DOCUMENTS = Path(app.__file__).parent / "explorer" / "generated" / "persisted-documents.json"
 
 Serve = Callable[..., AbstractContextManager[str]]
 
@@ -296,11 +299,13 @@ async def enter(page: "Page", key: str) -> None:
 async def test_revoked_key_is_asked_for_and_the_page_goes_on(
     chromium: "Browser", serve: Serve, database: Database
 ) -> None:
-    keys = KeysStore(database, settle_seconds=0)
+    keys = KeysStore(database)  # when it has revoked a key, no server accepts it
     first, second = [await keys.create([Grant(PROJECT, Role.WRITER)]) for _ in range(2)]
     with serve() as url:
         address = f"{url}/?p={PROJECT}&v=trace&t={trace_id(1)}&call={call_id(1)}&tab=feedback"
         async with opened(chromium, address) as page:
+            link = await form(page).get_by_role("link", name="More on keys").get_attribute("href")
+            assert (await page.request.get(f"{url}/{link}")).status == 200
             await enter(page, "loomql_0000000000000000_wrong")
             await form(page).get_by_text("did not accept the key").wait_for()
             await enter(page, first.text)
@@ -361,3 +366,20 @@ async def test_page_hides_what_the_role_may_not_do(
     everything = ["Unmark", "👍", "👎", "Add to a dataset", "Compare", "Delete"]
     assert marked == (everything if role is Role.WRITER else ["Unmark", "Compare"])
     assert may_note == (role is Role.WRITER)
+
+
+async def test_page_works_where_only_its_documents_are_trusted(
+    chromium: "Browser", serve: Serve, database: Database, calls: CallsStore
+) -> None:
+    key = await KeysStore(database, settle_seconds=0).create([Grant(PROJECT, Role.READER)])
+    with serve(trusted_documents=DOCUMENTS, only_trusted_documents=True) as url:
+        async with opened(chromium, f"{url}{ADDRESS}&live=") as page:
+            await enter(page, key.text)
+            await rows(page).wait_for()
+            numbers = count(3)
+
+            async def write_and_look() -> int:
+                await calls.write([start(next(numbers), project_id=PROJECT, op_name="answer")])
+                return await page.get_by_role("button", name="new").count()
+
+            await until(write_and_look, lambda found: found == 1)
