@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike, stat_result
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,7 @@ class Page(StaticFiles):
     """
 
     def __init__(self, name: str, title: str, sources: Mapping[str, str], dist: Path = DIST) -> None:
-        self.name, self.title, self._headers = name, title, page_headers(sources)
+        self.name, self.title, self._sources = name, title, sources
         self._html = dist / name / "index.html"
         self._assets = dist / name / name
         super().__init__(directory=self._assets, check_dir=False)
@@ -56,21 +56,23 @@ class Page(StaticFiles):
         """True if the bundle exists."""
         return self._html.is_file()
 
-    def response(self, values: Mapping[str, str | None]) -> Response:
+    def response(self, values: Mapping[str, str | None], origins: Sequence[str] = ()) -> Response:
         """Return the page; 503 with instructions if the bundle was not built.
 
         Args:
             values: contents of the page's `<meta name="loomql-...">` elements, by the rest of their names. An element
                 without a value is left out.
+            origins: origins of other servers to which the page may send requests.
         """
+        headers = page_headers({**self._sources, "connect-src": " ".join(["'self'", *origins])})
         if not self.is_built:
-            return HTMLResponse(_MISSING.format(title=self.title), status_code=503, headers=self._headers)
+            return HTMLResponse(_MISSING.format(title=self.title), status_code=503, headers=headers)
 
         def filled(found: re.Match[str]) -> str:
             value = values.get(found[1])
             return "" if value is None else found[0].replace('""', f'"{html.escape(value)}"')
 
-        return HTMLResponse(_META.sub(filled, self._html.read_text()), headers=self._headers)
+        return HTMLResponse(_META.sub(filled, self._html.read_text()), headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send an asset; 404 if it does not exist or the bundle was not built."""

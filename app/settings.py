@@ -129,6 +129,10 @@ class Settings(BaseSettings):
     oidc_grants: Annotated[str, _checked_by(parse_claim_grants)] = ""
     """Roles that the claims of a token grant, as `CLAIM=VALUE ROLE PROJECTS; …`. Example: `groups=ml writer acme/*;
     email_verified=true reader demo/assistant`."""
+    oidc_client_id: str | None = None
+    """Client id of the Explorer at the issuer. With it the Explorer signs in with an account of the issuer."""
+    oidc_scopes: str = "openid profile email"
+    """Scopes that the Explorer requests, separated by spaces; `openid` must be one of them."""
     admin: bool = False
     """Give the role admin to every client of a server without keys. The `loomql` commands do the same work without
     this setting."""
@@ -249,6 +253,10 @@ class Settings(BaseSettings):
                 "LOOMQL_KEYS=off lets everybody in, so that nobody would be asked for a token of LOOMQL_OIDC_ISSUER: "
                 "leave one of the two unset"
             )
+        if self.oidc_client_id is not None and self.oidc_issuer is None:
+            raise ValueError("LOOMQL_OIDC_CLIENT_ID takes LOOMQL_OIDC_ISSUER: the Explorer signs in there")
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("LOOMQL_OIDC_SCOPES lacks openid, without which the issuer signs nobody in")
         return self
 
 

@@ -98,6 +98,7 @@ _QUERIES: Final = {
     "nodes": FieldPermission(Role.READER, _at("ids", "each ref in `ids`", _of_entity)),
     "refs": FieldPermission(Role.READER, _at("refs", "each ref in `refs`", lambda text: refs.parse(text).project_id)),
     "projects": FieldPermission(Role.READER, _OWN),
+    "role": FieldPermission(Role.NONE),
     **_need(
         Role.READER,
         """

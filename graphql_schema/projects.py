@@ -30,12 +30,14 @@ from graphql_schema.limits.cost_weights import COUNT, SCAN
 from graphql_schema.objects import ObjectQueries, ObjSchema
 from graphql_schema.traces import ThreadQueries, ThreadSchema, Trace, TraceQueries
 from stores.errors import StoreTimeoutError
+from stores.ids import check_project_id
 from stores.paging import Row
 from stores.projects import ProjectsFilter as StoreFilter
 from stores.projects import ProjectsStore
 from stores.purges import PurgeReport
 from stores.refs import project_ref
 from stores.retention import Counts, Outcome, Report, Retention, Rule
+from stores.security.access import Role
 
 Entity = Annotated[str, argument("Entity of the project: the part of its id before the slash.")]
 Name = Annotated[
@@ -62,6 +64,7 @@ _RENAMED: Final = {"trace_storage_size_bytes": "trace_bytes", "files_storage_siz
 """Counts whose fields have other names than in `stores.retention`."""
 
 strawberry.enum(Outcome, name="SweepOutcome")
+strawberry.enum(Role)
 
 
 @strawberry.input
@@ -329,6 +332,12 @@ class ProjectQueries:
     async def project(self, info: Info, project_id: ProjectId) -> Row | None:
         """Project; null if it was neither created explicitly nor written to."""
         return await info.context.stores.projects.one(project_id, selected_fields(info))
+
+    @resolved_field()
+    async def role(self, info: Info, project_id: ProjectId) -> Role:
+        """Role of the caller in a project, which need not exist; every caller may ask."""
+        check_project_id(project_id)
+        return info.context.caller.role_in(project_id)
 
     @resolved_field(returns=ProjectStatsRes, work=COUNT)
     async def project_stats(self, info: Info, project_id: ProjectId) -> Row:

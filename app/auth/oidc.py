@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import math
+import re
 import socket
 import threading
 import time
@@ -53,6 +54,9 @@ MIN_INTERVAL_SECONDS: Final = 30.0
 TIMEOUT_SECONDS: Final = 5.0
 """Limit in seconds of a whole fetch."""
 
+_SIGN_IN_SECONDS: Final = 1.0
+"""Limit in seconds of the time for which the Explorer's page waits for the issuer's discovery document."""
+
 _MAX_AGE_SECONDS: Final = 86_400.0
 """Time in seconds for which cached keys stay valid while the issuer is unreachable."""
 
@@ -65,6 +69,8 @@ _EMPTY: Final[tuple[object, ...]] = ("", "false", [], {})
 """Values of a claim that count as empty; some issuers write `"false"` for false."""
 
 _WORDS: Final = 3
+
+_PLAIN_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._-]+(:\d+)?")
 
 Jwk = dict[str, Any]
 
@@ -244,6 +250,7 @@ class Issuer:
         self._min_interval_seconds = min_interval_seconds
         self._timeout_seconds = timeout_seconds
         self._keys: list[Jwk] = []
+        self._token_endpoint = ""
         self._tried_at = self._fetched_at = -math.inf
         self._fetch: asyncio.Task[None] | None = None
         self._failure = ""
@@ -262,6 +269,15 @@ class Issuer:
         if not self.has_valid_keys():
             raise UnavailableError(_UNREACHABLE)
         return self._find(key_id)
+
+    async def sign_in_origins(self) -> list[str]:
+        """Return the origins that a page must reach to sign in: of the issuer, and of its token endpoint if known.
+
+        Waits briefly for an issuer that has not answered yet.
+        """
+        if not self._token_endpoint and (fetch := self._start_fetch()):
+            await asyncio.wait({fetch}, timeout=_SIGN_IN_SECONDS)
+        return list(dict.fromkeys(filter(None, map(_origin, (self._url, self._token_endpoint)))))
 
     def has_valid_keys(self) -> bool:
         """Return True if the cached keys are valid; refresh them in the background if they are old."""
@@ -296,22 +312,32 @@ class Issuer:
         try:
             # A thread that hangs beyond every timeout, for example in a DNS lookup, is abandoned.
             async with asyncio.timeout(self._timeout_seconds + 1):
-                keys = await asyncio.wrap_future(_fetch_in_thread(self._url, now + self._timeout_seconds))
+                keys, endpoint = await asyncio.wrap_future(_fetch_in_thread(self._url, now + self._timeout_seconds))
         except (IssuerError, TimeoutError) as error:
             reason = str(error) or "timed out"
             if reason != self._failure:
                 _logger.warning("%s: %s", _UNREACHABLE, reason)
             self._failure = reason
             return
-        self._fetched_at, self._failure = now, ""
+        self._fetched_at, self._failure, self._token_endpoint = now, "", endpoint
         if keys != self._keys:
             self._keys = keys
             self.version += 1
 
 
-def _fetch_in_thread(url: str, deadline: float) -> Future[list[Jwk]]:
-    """Fetch the keys in a daemon thread, for which a server that stops does not wait."""
-    future: Future[list[Jwk]] = Future()
+def _origin(url: str) -> str:
+    """Return the origin of a URL; empty if it is not safe, or if a content security policy cannot contain it."""
+    try:
+        parts = urlsplit(check_url(url))
+    except ValueError:
+        return ""
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin if _PLAIN_ORIGIN.fullmatch(origin) else ""
+
+
+def _fetch_in_thread(url: str, deadline: float) -> Future[tuple[list[Jwk], str]]:
+    """Fetch the keys and the token endpoint in a daemon thread, for which a server that stops does not wait."""
+    future: Future[tuple[list[Jwk], str]] = Future()
     future.set_running_or_notify_cancel()
 
     def fetch() -> None:
@@ -324,8 +350,8 @@ def _fetch_in_thread(url: str, deadline: float) -> Future[list[Jwk]]:
     return future
 
 
-def _fetch_keys(url: str, deadline: float) -> list[Jwk]:
-    """Fetch the signing keys that an issuer publishes.
+def _fetch_keys(url: str, deadline: float) -> tuple[list[Jwk], str]:
+    """Fetch the signing keys that an issuer publishes, and the address of its token endpoint; empty if it has none.
 
     Raises:
         IssuerError: the issuer is unreachable, or a document is not valid.
@@ -336,7 +362,8 @@ def _fetch_keys(url: str, deadline: float) -> list[Jwk]:
     keys = fetch_json(str(discovery.get("jwks_uri")), deadline).get("keys")
     if not isinstance(keys, list):
         raise IssuerError("the key document has no list of keys")
-    return [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]
+    signing = [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]
+    return signing, str(discovery.get("token_endpoint", ""))
 
 
 class OidcError(StoreError):
@@ -362,6 +389,10 @@ class OidcTokens:
     async def keep_fresh(self) -> None:
         """Refresh the issuer's keys until cancelled."""
         await self._keys.keep_fresh()
+
+    async def sign_in_origins(self) -> list[str]:
+        """Return the origins that a page must reach to sign in."""
+        return await self._keys.sign_in_origins()
 
     async def session(self, token: str) -> Session | None:
         """Return the session of a token, or None if the token is not valid.

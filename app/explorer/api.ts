@@ -1,10 +1,12 @@
 // Requests to the GraphQL API of this server. Each view lists its requests in `shown`, for "show the query".
 
-import { effect, signal, type Signal } from "@preact/signals";
+import { batch, computed, effect, signal, type Signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
+import { address, go } from "./address";
 import { ApiError } from "./errors";
-import type { TypedDocumentString } from "./generated/graphql";
+import { type Role, RoleDocument, type TypedDocumentString } from "./generated/graphql";
+import type { Issuer, Session } from "./oidc";
 
 export { ApiError };
 
@@ -16,7 +18,7 @@ export interface Shown {
   variables: Record<string, unknown>;
 }
 
-const KEY = "loomql:key";
+const SESSION = "loomql:session";
 const meta = (name: string) => document.querySelector<HTMLMetaElement>(`meta[name="loomql-${name}"]`)?.content;
 const onlyTrusted = meta("only-trusted") !== undefined;
 
@@ -25,12 +27,77 @@ export const pages = { docs: meta("docs"), graphiql: meta("graphiql") };
 
 export const endpoint = new URL("graphql", window.location.href.split(/[?#]/)[0]);
 
-/** Key of the caller, kept for this tab. */
-export const key = signal(sessionStorage.getItem(KEY) ?? "");
-effect(() => (key.value ? sessionStorage.setItem(KEY, key.value) : sessionStorage.removeItem(KEY)));
+/** Key that a person entered, or token of the issuer, kept for this tab. */
+const session = signal(JSON.parse(sessionStorage.getItem(SESSION) ?? "null") as Session | null);
+effect(() => (session.value ? sessionStorage.setItem(SESSION, JSON.stringify(session.value)) : sessionStorage.removeItem(SESSION)));
+export const key = computed(() => session.value?.key ?? "");
 
-/** True once the server has refused a request without a valid key. */
+/** True while the page asks for a key, because the server refused a request. Requests wait for the key. */
 export const needsKey = signal(false);
+
+/** Reason why the page asks; empty if the server only said that it needs a key. */
+export const keyProblem = signal("");
+
+/** Issuer at which people sign in; null if the server names none. */
+export const issuer = JSON.parse(meta("oidc") ?? "null") as Issuer | null;
+
+async function finishSignIn(issuer: Issuer): Promise<void> {
+  const { finish, hrefBefore } = await import("./oidc");
+  const answer = address.peek();
+  go(hrefBefore(), { replace: true });
+  await finish(issuer, answer).then(
+    (found) => (session.value = found),
+    (error: Error) => batch(() => ((keyProblem.value = error.message), (needsKey.value = true))),
+  );
+}
+
+const given = address.peek();
+const isAnswer = given.has("state") && (given.has("code") || given.has("error"));
+/** Settled once the issuer's answer, if the address is one, has become a key or an error. */
+export const signedIn = issuer && isAnswer ? finishSignIn(issuer) : Promise.resolve();
+
+/** Use a key that a person enters. */
+export function enterKey(text: string): void {
+  batch(() => {
+    session.value = text ? { key: text } : null;
+    keyProblem.value = "";
+    roles.value = {};
+    needsKey.value = false;
+  });
+}
+
+/** Forget the key and all that it showed. */
+export function signOut(): void {
+  enterKey("");
+  window.location.reload();
+}
+
+/** Return the key; a token that ends soon, or that the server `isRefused`, is renewed first if the issuer allows it. */
+export async function currentKey(isRefused = false): Promise<string> {
+  const found = session.peek();
+  if (issuer && found?.token) {
+    const next = await (await import("./oidc")).renewed(issuer, found, isRefused);
+    // Meanwhile somebody may have signed out, or another request may have renewed it.
+    if (session.peek() === found) session.value = next;
+  }
+  return key.peek();
+}
+
+/** Wait for another key than the one that the server refused at `serverTime`. */
+async function nextKey(refused: string, serverTime: number, abort: AbortSignal | undefined): Promise<void> {
+  if (refused !== key.peek() || refused !== (await currentKey(true))) return;
+  const token = session.peek()?.token;
+  if (token) keyProblem.value = (await import("./oidc")).reason(token, serverTime);
+  needsKey.value = true;
+  let stop = () => {};
+  await new Promise<void>((resume) => {
+    stop = needsKey.subscribe((isAsking) => isAsking || resume());
+    if (abort?.aborted) resume();
+    abort?.addEventListener("abort", () => resume(), { once: true });
+  });
+  stop();
+  abort?.throwIfAborted();
+}
 
 /** Requests of the views on the screen. */
 export const shown = signal<readonly Shown[]>([]);
@@ -42,12 +109,13 @@ interface Answer<Data> {
 
 const hashOf = (document: Document) => String(document.__meta__?.["hash"]);
 
-/** Run a query or mutation. Throws an ApiError, also if only a part of the answer is missing. */
+/** Run a query or mutation, after a pause for a key if it lacks one. Throws an ApiError, also for a partial answer. */
 export async function ask<Data, Variables extends object>(
   document: TypedDocumentString<Data, Variables>,
   variables: Variables,
   abort?: AbortSignal,
 ): Promise<Data> {
+  const used = await currentKey();
   let response: Response;
   try {
     response = await fetch(endpoint, {
@@ -55,7 +123,7 @@ export async function ask<Data, Variables extends object>(
       headers: {
         Accept: "application/graphql-response+json, application/json",
         "Content-Type": "application/json",
-        ...(key.value && { Authorization: `Bearer ${key.value}` }),
+        ...(used && { Authorization: `Bearer ${used}` }),
       },
       body: JSON.stringify({
         ...(onlyTrusted ? { documentId: hashOf(document) } : { query: document.toString() }),
@@ -78,11 +146,17 @@ export async function ask<Data, Variables extends object>(
   const [error] = answer.errors ?? [];
   if (error || !answer.data) {
     const code = error?.extensions?.code ?? `HTTP_${response.status}`;
-    if (code === "UNAUTHENTICATED") needsKey.value = true;
+    if (code === "UNAUTHENTICATED") {
+      await nextKey(used, Date.parse(response.headers.get("Date") ?? "") || Date.now(), abort);
+      return ask(document, variables, abort);
+    }
     throw new ApiError(error?.message ?? response.statusText, code, requestId, error?.extensions?.argument ?? null);
   }
   return answer.data;
 }
+
+/** Code with which the server closes a WebSocket whose key is missing, wrong or over. */
+const UNAUTHENTICATED = 4401;
 
 /** Subscribe until the abort. A lost connection resumes after the last event; `onState` tells if it is open. */
 export function watch<Data, Variables extends { after?: string | null | undefined }>(
@@ -97,8 +171,15 @@ export function watch<Data, Variables extends { after?: string | null | undefine
     const { createClient } = await import("graphql-ws");
     for (let pause = 1_000; !abort.aborted; pause = Math.min(2 * pause, 30_000)) {
       const url = endpoint.href.replace(/^http/, "ws");
-      const connectionParams = key.value ? { Authorization: `Bearer ${key.value}` } : {};
-      const client = createClient({ url, connectionParams, retryAttempts: 0 });
+      const used = await currentKey();
+      const connectionParams = used ? { Authorization: `Bearer ${used}` } : {};
+      let isOpen = false;
+      const connected = () => {
+        isOpen = true;
+        onState(null);
+      };
+      const client = createClient({ url, connectionParams, retryAttempts: 0, on: { connected } });
+      let isRefused = false;
       const stop = () => void client.dispose();
       abort.addEventListener("abort", stop);
       try {
@@ -112,14 +193,20 @@ export function watch<Data, Variables extends { after?: string | null | undefine
           if (data) {
             after = onEvent(data);
             pause = 1_000;
-            onState(null);
           }
         }
       } catch (error) {
-        if (!abort.aborted) onState(error instanceof Error ? error : new Error("the connection to the server is lost"));
+        isRefused = (error as Partial<CloseEvent>).code === UNAUTHENTICATED;
+        // Without a key nothing ran, so that only the page's form tells of it.
+        const isSilent = abort.aborted || (isRefused && !isOpen);
+        if (!isSilent) onState(error instanceof Error ? error : new Error("the connection to the server is lost"));
       }
       abort.removeEventListener("abort", stop);
       stop();
+      if (isRefused && !abort.aborted) {
+        await nextKey(used, Date.now(), abort).catch(() => undefined);
+        continue;
+      }
       await new Promise((resume) => setTimeout(resume, pause));
     }
   };
@@ -168,7 +255,7 @@ export function useQuery<Data, Variables extends object>(
       clearTimeout(timer);
       abort.abort();
     };
-  }, [document, text, key.value, again]);
+  }, [document, text, again]);
   useShown(isShown && variables ? document : null, variables ?? {});
   return state.value;
 }
@@ -184,4 +271,23 @@ export function useShown(document: Document | null, variables: object): void {
       shown.value = shown.value.filter((each) => each !== entry);
     };
   }, [document, text]);
+}
+
+const ROLES: readonly Role[] = ["NONE", "READER", "WRITER", "ADMIN"];
+
+/** Roles of the caller by project; null while one is read. */
+const roles = signal<Readonly<Record<string, Role | null>>>({});
+
+/** Return a function that tells if the caller has a role in a project, or a higher one. One request for each project. */
+export function useRole(project: string): (role: Role) => boolean {
+  const known = roles.value;
+  const isKnown = project in known;
+  useEffect(() => {
+    if (!project || isKnown) return;
+    const set = (role: Role | null | undefined) => (roles.value = { ...roles.value, [project]: role ?? "NONE" });
+    roles.value = { ...roles.value, [project]: null };
+    // If the role cannot be read, the page shows every action, and the server refuses what it must.
+    ask(RoleDocument, { projectId: project }).then(({ role }) => set(role), () => set("ADMIN"));
+  }, [project, isKnown]);
+  return (role) => ROLES.indexOf(known[project] ?? "NONE") >= ROLES.indexOf(role);
 }

@@ -5,7 +5,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { address } from "./address";
-import { type ApiError, key, needsKey } from "./api";
+import type { ApiError } from "./api";
 import { absoluteTime, relativeTime } from "./formats";
 import type { CallKind, TraceStatus } from "./generated/graphql";
 
@@ -101,7 +101,6 @@ function CopySign() {
 
 /** Error of a request, with its code and id, and a button that tries again. */
 export function Problem({ error, retry }: { error: ApiError; retry?: () => void }) {
-  if (error.code === "UNAUTHENTICATED" && needsKey.value) return <AskForKey />;
   return (
     <div class="problem" role="alert">
       <strong>{error.message}</strong>
@@ -120,38 +119,6 @@ export function Problem({ error, retry }: { error: ApiError; retry?: () => void 
         </button>
       )}
     </div>
-  );
-}
-
-/** Form for a key, which the page keeps for this tab. */
-export function AskForKey() {
-  const [text, setText] = useState("");
-  const submit = (event: Event) => {
-    event.preventDefault();
-    key.value = text.trim();
-  };
-  return (
-    <form class="empty key-form" onSubmit={submit}>
-      <h2>This server requires a key</h2>
-      <p>
-        {key.value
-          ? "The server did not accept the key. It may be wrong, revoked or expired."
-          : "An administrator creates one with the command below. The page keeps it until this tab closes."}
-      </p>
-      <pre>loomql key create --project ENTITY/PROJECT --role viewer</pre>
-      <label>
-        Key{" "}
-        <input
-          type="password"
-          autocomplete="off"
-          value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
-        />
-      </label>{" "}
-      <button type="submit" disabled={!text.trim()}>
-        Use this key
-      </button>
-    </form>
   );
 }
 

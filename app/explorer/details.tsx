@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
-import { ask, useQuery } from "./api";
+import { ask, useQuery, useRole } from "./api";
 import { Messages } from "./chat";
 import { Copy, isUtc, Problem, Skeleton, Status, Time } from "./components";
 import { chipText, valueText } from "./filters";
@@ -77,13 +77,14 @@ function Exception({ call }: { call: Call }) {
 }
 
 function Chat({ project, call }: { project: string; call: Call }) {
+  const mayWrite = useRole(project)("WRITER");
   const [inputs, outputs] = [call.messages ?? [], call.outputMessages ?? []];
   return (
     <>
       {inputs.length + outputs.length === 0 && <p class="muted">This call has no inputs and no output.</p>}
       <Messages project={project} inputs={inputs} outputs={outputs} />
       {!call.endedAt && <p class="running">● still running</p>}
-      {call.kind === "LLM" && <a href={there("playground", { call: call.id })}>Run again with changes</a>}
+      {call.kind === "LLM" && mayWrite && <a href={there("playground", { call: call.id })}>Run again with changes</a>}
     </>
   );
 }
@@ -220,6 +221,7 @@ const NOTE = "wandb.note.1";
 function Feedback({ project, call, again }: { project: string; call: Call; again: () => void }) {
   const [note, setNote] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
+  const mayWrite = useRole(project)("WRITER");
   const run = (work: Promise<unknown>) =>
     work.then(
       () => {
@@ -234,7 +236,7 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
     run(ask(RemoveFeedbackDocument, { projectId: project, query: { json: { $expr: { $eq: [{ $getField: "id" }, { $literal: id }] } } } }));
   return (
     <div class="feedback">
-      <div class="bar">
+      <div class="bar" hidden={!mayWrite}>
         {["👍", "👎", "🎉", "❓"].map((emoji) => (
           <button key={emoji} type="button" aria-label={`React with ${emoji}`} onClick={() => give(REACTION, { emoji })}>
             {emoji}
@@ -242,6 +244,7 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
         ))}
       </div>
       <form
+        hidden={!mayWrite}
         onSubmit={(event) => {
           event.preventDefault();
           void give(NOTE, { note }).then(() => setNote(""));
@@ -261,7 +264,7 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
           <article key={each.id}>
             <div class="muted">
               {each.creator ?? each.wbUserId ?? "unknown"} · <Time at={each.createdAt} />{" "}
-              <button type="button" class="copy" onClick={() => remove(each.id)} title="Delete this feedback">
+              <button type="button" class="copy" hidden={!mayWrite} onClick={() => remove(each.id)} title="Delete this feedback">
                 Delete
               </button>
             </div>

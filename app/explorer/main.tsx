@@ -8,7 +8,7 @@ import { lazy, Suspense } from "preact/compat";
 import { useEffect, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
-import { endpoint, key, pages, type Shown, shown, useQuery } from "./api";
+import { endpoint, key, needsKey, pages, type Shown, shown, signedIn, signOut, useQuery, useRole } from "./api";
 import { Copy, Dialog, Empty, isUtc, Popover, Skeleton, useKeys, useStored } from "./components";
 import { ProjectsDocument } from "./generated/graphql";
 import { Projects } from "./projects";
@@ -31,6 +31,8 @@ const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
 const PARENTS: Record<string, string> = { trace: "traces", compare: "traces", playground: "traces" };
 const IN_BAR = Object.entries(VIEWS).flatMap(([name, { title, key }]) => (title && key ? [{ name, title, key }] : []));
 
+const AskForKey = lazy(() => import("./ask_for_key").then((module) => module.AskForKey));
+
 const isHelpOpen = signal(false);
 
 function App() {
@@ -44,17 +46,19 @@ function App() {
   return (
     <>
       <TopBar project={project} view={view} />
-      <Guard key={`${project} ${view} ${key.value}`}>
+      <Guard key={`${project} ${view}`}>
         <Suspense fallback={<Skeleton />}>
           <Content project={project} view={view} />
         </Suspense>
       </Guard>
+      <Suspense fallback={null}>{needsKey.value && <AskForKey />}</Suspense>
       {isHelpOpen.value && <Help />}
     </>
   );
 }
 
 function Content({ project, view }: { project: string | null; view: string }) {
+  useRole(project ?? "");
   if (!project || view === "projects") return <Projects />;
   const found = VIEWS[view];
   if (found) return <found.view key={project} project={project} />;
@@ -112,6 +116,11 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
       <Theme />
       {pages.graphiql !== undefined && <a href={pages.graphiql}>GraphiQL</a>}
       {pages.docs !== undefined && <a href={pages.docs}>Docs</a>}
+      {key.value && (
+        <button type="button" onClick={signOut}>
+          Sign out
+        </button>
+      )}
       <button type="button" aria-label="Help" title="Keys ( ? )" onClick={() => (isHelpOpen.value = true)}>
         ?
       </button>
@@ -294,4 +303,5 @@ function Help() {
   );
 }
 
-render(<App />, document.getElementById("root") as HTMLElement);
+const root = document.getElementById("root") as HTMLElement;
+void signedIn.finally(() => render(<App />, root));

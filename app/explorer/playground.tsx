@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { address, there } from "./address";
-import { useQuery, watch } from "./api";
+import { useQuery, useRole, watch } from "./api";
 import { Messages } from "./chat";
 import { Empty, Problem, Skeleton } from "./components";
 import { count, duration, money } from "./formats";
@@ -71,6 +71,7 @@ function Editor({ project, call }: { project: string; call: Call }) {
   const [isAdding, setAdding] = useState(false);
   const [note, setNote] = useState<string | null>(null);
   const [answer, setAnswer] = useState<Answer | null>(null);
+  const mayWrite = useRole(project)("WRITER");
   const running = useRef<AbortController | null>(null);
   useEffect(() => () => running.current?.abort(), []);
   let parsed: Parameters | null = null;
@@ -144,9 +145,10 @@ function Editor({ project, call }: { project: string; call: Call }) {
           </label>
           {problem && <p class="error">{problem}</p>}
           <div class="bar">
-            <button type="button" disabled={problem !== null || !model || messages.length === 0} onClick={run}>Run</button>
+            {!mayWrite && <span class="muted">Running a model takes the role writer.</span>}
+            <button type="button" hidden={!mayWrite} disabled={problem !== null || !model || messages.length === 0} onClick={run}>Run</button>
             {answer && !answer.isDone && <button type="button" onClick={() => { running.current?.abort(); setAnswer({ ...answer, isDone: true }); }}>Stop</button>}
-            <label>
+            <label hidden={!mayWrite}>
               <input type="checkbox" checked={isSaved} onChange={(event) => setSaved(event.currentTarget.checked)} /> Save as a call
             </label>
           </div>

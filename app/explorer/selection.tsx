@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { go, there } from "./address";
-import { ApiError, ask, endpoint, key, useQuery } from "./api";
+import { ApiError, ask, currentKey, endpoint, key, useQuery, useRole } from "./api";
 import { Dialog, Problem } from "./components";
 import type { Condition } from "./filters";
 import { count, exactCount } from "./formats";
@@ -37,6 +37,7 @@ export function Actions({ project, marked, clear, again }: {
   const [isAdding, setAdding] = useState(false);
   const [note, setNote] = useState<string | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
+  const mayWrite = useRole(project)("WRITER");
   const run = async (work: () => Promise<string | null>) => {
     setError(null);
     try {
@@ -64,13 +65,17 @@ export function Actions({ project, marked, clear, again }: {
     <span class="bar" role="group" aria-label="Marked rows">
       <b>{count(marked.length)} marked</b>
       <button type="button" onClick={clear}>Unmark</button>
-      <button type="button" aria-label="React with 👍" onClick={() => react("👍")}>👍</button>
-      <button type="button" aria-label="React with 👎" onClick={() => react("👎")}>👎</button>
-      <button type="button" onClick={() => setAdding(true)}>Add to a dataset</button>
+      {mayWrite && (
+        <>
+          <button type="button" aria-label="React with 👍" onClick={() => react("👍")}>👍</button>
+          <button type="button" aria-label="React with 👎" onClick={() => react("👎")}>👎</button>
+          <button type="button" onClick={() => setAdding(true)}>Add to a dataset</button>
+        </>
+      )}
       <button type="button" disabled={new Set(marked.map(({ traceId }) => traceId)).size !== 2} title="Mark two traces" onClick={() => go(there("compare", { t: [...new Set(marked.map(({ traceId }) => traceId))] }))}>
         Compare
       </button>
-      <button type="button" class="error" onClick={() => setDeleting(true)}>Delete</button>
+      {mayWrite && <button type="button" class="error" onClick={() => setDeleting(true)}>Delete</button>}
       {note && <span class="muted" role="status">{note}</span>}
       {error && <Problem error={error} />}
       {isDeleting && (
@@ -159,7 +164,7 @@ export function Downloads({ project, found }: { project: string; found: Conditio
   const read = async (event: Event, href: string, name: string) => {
     if (!key.value) return;
     event.preventDefault();
-    const response = await fetch(href, { headers: { Authorization: `Bearer ${key.value}` } });
+    const response = await fetch(href, { headers: { Authorization: `Bearer ${await currentKey()}` } });
     if (!response.ok) return setError(await response.text());
     const address = URL.createObjectURL(await response.blob());
     Object.assign(document.createElement("a"), { href: address, download: name }).click();

@@ -129,7 +129,7 @@ export function TracePanel({ project, traceId, isDrawer = false }: { project: st
       <div class="panes">
         {calls.byId.size === 0 ? <Skeleton /> : <Waterfall timeline={timeline} usage={usage} selected={selected} isWhole={calls.isWhole} />}
         <section class="call" aria-label="Selected call">
-          {selected && <CallDetails key={`${selected} ${timeline.byId.get(selected)?.isRunning}`} project={project} id={selected} step={timeline.byId.get(selected)} />}
+          {selected && <CallDetails key={`${selected} ${timeline.byId.get(selected)?.isRunning ?? false}`} project={project} id={selected} step={timeline.byId.get(selected)} />}
         </section>
       </div>
     </div>

@@ -5,6 +5,7 @@ pending writes are completed, within a time limit.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -71,9 +72,9 @@ class ServerProcess:
         endpoint, issuer = settings.otel_endpoint, settings.oidc_issuer
         self.tracing = Tracing(endpoint, settings.otel_service_name) if endpoint else None
         grants = parse_claim_grants(settings.oidc_grants)
-        self._tokens = OidcTokens(issuer, str(settings.oidc_audience), grants) if issuer else None
+        self.tokens = OidcTokens(issuer, str(settings.oidc_audience), grants) if issuer else None
         anonymous = ANONYMOUS_ADMIN if settings.admin else ANONYMOUS_WRITER
-        self.authenticator = Authenticator(key_policy_for(settings.keys, settings.host), anonymous, self._tokens)
+        self.authenticator = Authenticator(key_policy_for(settings.keys, settings.host), anonymous, self.tokens)
         self._uri = uri
 
     @asynccontextmanager
@@ -131,8 +132,8 @@ class ServerProcess:
             background.start(name, sweep_uploads(name, store, kind, unfinished, background.stats_of(name)))
         background.start("upkeep", MaintenanceJobs(database, stores, background=background).run())
         background.start("memory", trim_periodically())
-        if self._tokens:
-            background.start("issuer_keys", self._tokens.keep_fresh())
+        if self.tokens:
+            background.start("issuer_keys", self.tokens.keep_fresh())
         background.start(
             "evaluations",
             run_evaluations(stores.evaluation_runs, self.settings.evaluation_rows, background.stats_of("evaluations")),
@@ -232,7 +233,7 @@ def _routes(process: ServerProcess) -> list[BaseRoute]:
     over_http, over_websocket = _graphql(process, schema)
     routes: list[BaseRoute] = [
         Route("/graphql", over_http),
-        Route("/", partial(_home, settings)),
+        Route("/", partial(_home, process)),
         WebSocketRoute("/graphql", over_websocket),
         *FileEndpoints(settings.max_file_bytes, admission.memory).routes(),
         *ExportEndpoint(schema, settings, process.exports).routes(),
@@ -306,9 +307,20 @@ def _links(settings: Settings) -> dict[str, str | None]:
     }
 
 
-async def _home(settings: Settings, _request: Request) -> Response:
+async def _home(process: ServerProcess, _request: Request) -> Response:
     """Return the Explorer, or without it a redirect to the API, which shows GraphiQL to browsers."""
-    return EXPLORER.response(_links(settings)) if settings.explorer else RedirectResponse("graphql")
+    settings, tokens = process.settings, process.tokens
+    if not settings.explorer:
+        return RedirectResponse("graphql")
+    if tokens is None or settings.oidc_client_id is None:
+        return EXPLORER.response(_links(settings))
+    sign_in = {
+        "issuer": settings.oidc_issuer,
+        "clientId": settings.oidc_client_id,
+        "audience": settings.oidc_audience,
+        "scopes": settings.oidc_scopes,
+    }
+    return EXPLORER.response({**_links(settings), "oidc": json.dumps(sign_in)}, await tokens.sign_in_origins())
 
 
 async def not_found(request: Request, _error: Exception) -> Response:

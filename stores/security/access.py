@@ -15,12 +15,16 @@ ANONYMOUS: Final = "anonymous"
 
 
 class Role(IntEnum):
-    """A role of a caller in a project; each role includes the lower ones."""
+    """Role of a caller in a project; each role includes the lower ones."""
 
     NONE = 0
+    """No access to the project."""
     READER = 1
+    """Right to read the data of the project."""
     WRITER = 2
+    """Right to write and delete data of the project, too."""
     ADMIN = 3
+    """Right to purge the project, and to set its retention rule and search index, too."""
 
     @classmethod
     def parse(cls, name: str) -> Self:

@@ -16,6 +16,7 @@ from stores.feedback import FeedbackStore
 from stores.files import FilesStore, NewFile
 from stores.objects import ObjectsStore
 from stores.projects import ProjectsStore
+from stores.security.access import ANONYMOUS_ADMIN, ANONYMOUS_WRITER, NOBODY, Caller, Grant, Role
 from stores.tables import TablesStore
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run, running
@@ -339,3 +340,27 @@ async def test_project_lists_are_counted_in_the_cost(database: Database) -> None
 
     assert answer.code == "QUERY_TOO_COMPLEX"
     assert "The most is projects.nodes.calls.nodes, with 1,000,000" in answer.errors[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("caller", "chat", "rival"),
+    [
+        (NOBODY, "NONE", "NONE"),
+        (Caller("reader", (Grant("acme/chat", Role.READER),)), "READER", "NONE"),
+        (Caller("writer", (Grant("acme/*", Role.WRITER), Grant("acme/chat", Role.READER))), "WRITER", "NONE"),
+        (Caller("oidc:ann", (Grant("acme/chat", Role.ADMIN), Grant("*", Role.READER))), "ADMIN", "READER"),
+        (ANONYMOUS_WRITER, "WRITER", "WRITER"),
+        (ANONYMOUS_ADMIN, "ADMIN", "ADMIN"),
+    ],
+)
+async def test_role_of_the_caller_costs_no_command(
+    database: Database, commands: Commands, caller: Caller, chat: str, rival: str
+) -> None:
+    schema, context = build_schema(Limits()), Context(Stores(database), caller=caller)
+
+    answer = await schema.execute(
+        '{ chat: role(projectId: "acme/chat") rival: role(projectId: "rival/chat") }', {}, context
+    )
+
+    assert (answer.errors, answer.data) == (None, {"chat": chat, "rival": rival})
+    assert commands.sent == []

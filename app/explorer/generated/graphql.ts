@@ -396,6 +396,17 @@ export type QueryInput =
   |  { expr?: never;   /** Condition as JSON: {"$expr": {"$eq": [{"$getField": "op_name"}, {"$literal": "f"}]}}. */
   json: unknown; };
 
+/** Role of a caller in a project; each role includes the lower ones. */
+export type Role =
+  /** Right to purge the project, and to set its retention rule and search index, too. */
+  | 'ADMIN'
+  /** No access to the project. */
+  | 'NONE'
+  /** Right to read the data of the project. */
+  | 'READER'
+  /** Right to write and delete data of the project, too. */
+  | 'WRITER';
+
 /** Key of a sort; entries with equal keys are ordered by id, in the direction of the last key. */
 export type SortBy = {
   /** Direction of the sort. */
@@ -635,6 +646,13 @@ export type ProjectActivityQueryVariables = Exact<{
 
 
 export type ProjectActivityQuery = { callsAggregate: { rows: Array<{ bucketStart: string | null, count: number, errorCount: number, cost: number | null }> } | null };
+
+export type RoleQueryVariables = Exact<{
+  projectId: string;
+}>;
+
+
+export type RoleQuery = { role: Role | null };
 
 export type SearchQueryVariables = Exact<{
   projectId: string;
@@ -1510,6 +1528,11 @@ export const ProjectActivityDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:8156f85fa14e008c849313438ee0a9a4730858263c0658b9f5716312aa81dce7"}) as unknown as TypedDocumentString<ProjectActivityQuery, ProjectActivityQueryVariables>;
+export const RoleDocument = new TypedDocumentString(`
+    query Role($projectId: ID!) {
+  role(projectId: $projectId)
+}
+    `, {"hash":"sha256:d55472fe620e65fa12922d74b3414b64478cd186aa77a9f6712bc33bd4c24450"}) as unknown as TypedDocumentString<RoleQuery, RoleQueryVariables>;
 export const SearchDocument = new TypedDocumentString(`
     query Search($projectId: ID!, $text: String!, $filter: CallsFilter, $query: QueryInput, $first: Int, $after: String, $last: Int, $before: String) {
   search(

@@ -237,6 +237,8 @@ async def test_server_accepts_tokens_and_keys(
             "LOOMQL_KEYS=off lets everybody in",
         ),
         ({"oidc_grants": "groups writer acme/*"}, "is not CLAIM=VALUE ROLE PROJECTS"),
+        ({"oidc_client_id": "explorer"}, "LOOMQL_OIDC_CLIENT_ID takes LOOMQL_OIDC_ISSUER"),
+        ({"oidc_scopes": "profile email"}, "LOOMQL_OIDC_SCOPES lacks openid"),
         ({"oidc_grants": "groups=ml writer"}, "is not CLAIM=VALUE ROLE PROJECTS"),
         ({"oidc_grants": "groups=ml owner acme/*"}, "is not a role"),
         ({"oidc_grants": "groups=ml reader acme"}, "does not name projects"),

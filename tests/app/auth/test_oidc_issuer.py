@@ -122,6 +122,41 @@ async def test_day_old_issuer_keys_and_cached_tokens_expire(issuer: StandInIssue
         await tokens.session(token)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "origin"),
+    [
+        ("https://tokens.example:8443/token?tenant=acme", "https://tokens.example:8443"),
+        ("http://localhost:9/token", "http://localhost:9"),
+        ("http://tokens.example/token", None),
+        ("https://tokens.example;script-src/token", None),
+        ("https://ann@tokens.example/token", None),
+        ("data:application/json,{}", None),
+        ("//[", None),
+    ],
+)
+async def test_page_may_reach_the_issuer_and_its_token_endpoint_only(
+    issuer: StandInIssuer, endpoint: str, origin: str | None
+) -> None:
+    issuer.exchange_url = endpoint
+
+    found = await Issuer(issuer.url).sign_in_origins()
+
+    assert found == [issuer.url, *([origin] if origin else [])]
+
+
+async def test_page_waits_briefly_for_an_issuer_that_hangs(issuer: StandInIssuer) -> None:
+    keys = Issuer(issuer.url, min_interval_seconds=0)
+    issuer.exchange_url = "https://tokens.example/token"
+    issuer.answers.clear()
+    began = time.monotonic()
+    assert await keys.sign_in_origins() == [issuer.url]
+    assert time.monotonic() - began < 3
+
+    issuer.answers.set()
+    await until(lambda: keys._fetch is not None and keys._fetch.done())
+    assert await keys.sign_in_origins() == [issuer.url, "https://tokens.example"]
+
+
 def test_server_fetches_issuer_keys_at_start_and_stops_during_a_hang(
     issuer: StandInIssuer, mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
