@@ -44,7 +44,10 @@ export function go(href: string, { replace = false } = {}): void {
 /** Follow links of this page without loading it again. */
 document.addEventListener("click", (event) => {
   const link = (event.target as Element).closest("a");
-  const isPlain = !event.defaultPrevented && event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
+  const isPlain =
+    !event.defaultPrevented &&
+    event.button === 0 &&
+    !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
   const href = link?.getAttribute("href");
   if (isPlain && href?.startsWith("?") && !link?.target) {
     event.preventDefault();

@@ -29,7 +29,9 @@ export const endpoint = new URL("graphql", window.location.href.split(/[?#]/)[0]
 
 /** Key that a person entered, or token of the issuer, kept for this tab. */
 const session = signal(JSON.parse(sessionStorage.getItem(SESSION) ?? "null") as Session | null);
-effect(() => (session.value ? sessionStorage.setItem(SESSION, JSON.stringify(session.value)) : sessionStorage.removeItem(SESSION)));
+effect(() =>
+  session.value ? sessionStorage.setItem(SESSION, JSON.stringify(session.value)) : sessionStorage.removeItem(SESSION),
+);
 export const key = computed(() => session.value?.key ?? "");
 
 /** True while the page asks for a key, because the server refused a request. Requests wait for the key. */
@@ -287,7 +289,10 @@ export function useRole(project: string): (role: Role) => boolean {
     const set = (role: Role | null | undefined) => (roles.value = { ...roles.value, [project]: role ?? "NONE" });
     roles.value = { ...roles.value, [project]: null };
     // If the role cannot be read, the page shows every action, and the server refuses what it must.
-    ask(RoleDocument, { projectId: project }).then(({ role }) => set(role), () => set("ADMIN"));
+    ask(RoleDocument, { projectId: project }).then(
+      ({ role }) => set(role),
+      () => set("ADMIN"),
+    );
   }, [project, isKnown]);
   return (role) => ROLES.indexOf(known[project] ?? "NONE") >= ROLES.indexOf(role);
 }

@@ -28,10 +28,19 @@ export function AskForKey() {
   };
   const refusal = key.value && "The server did not accept the key. It may be wrong, revoked or expired.";
   return (
-    <dialog ref={dialog} aria-label="Key" onCancel={(event) => event.preventDefault()} onClose={() => dialog.current?.showModal()}>
+    <dialog
+      ref={dialog}
+      aria-label="Key"
+      onCancel={(event) => event.preventDefault()}
+      onClose={() => dialog.current?.showModal()}
+    >
       <form onSubmit={submit}>
         <h2>{issuer ? "Sign in" : "This server requires a key"}</h2>
-        {(keyProblem.value || refusal) && <p class="error" role="alert">{keyProblem.value || refusal}</p>}
+        {(keyProblem.value || refusal) && (
+          <p class="error" role="alert">
+            {keyProblem.value || refusal}
+          </p>
+        )}
         {issuer && (
           <p>
             <button type="button" onClick={start}>
@@ -40,7 +49,8 @@ export function AskForKey() {
           </p>
         )}
         <p>
-          {issuer && "A key works, too. "}An administrator creates one with the command below. The page keeps it until this tab closes.
+          {issuer && "A key works, too. "}An administrator creates one with the command below. The page keeps it until
+          this tab closes.
           {pages.docs !== undefined && (
             <>
               {" "}

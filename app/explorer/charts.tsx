@@ -10,7 +10,13 @@ import { useQuery } from "./api";
 import { Empty, isUtc, Problem, Skeleton, timezone, useSize } from "./components";
 import { bound, bucketOf, chipText, condition, parseChip } from "./filters";
 import { count, duration, money, percent } from "./formats";
-import { AnnotationFormsDocument, ChartDocument, type ChartQuery, type CallsGroupBy, FeedbackChartDocument } from "./generated/graphql";
+import {
+  AnnotationFormsDocument,
+  ChartDocument,
+  type ChartQuery,
+  type CallsGroupBy,
+  FeedbackChartDocument,
+} from "./generated/graphql";
 
 type Row = NonNullable<ChartQuery["callsAggregate"]>["rows"][number];
 
@@ -55,35 +61,86 @@ export function Charts({ project }: { project: string }) {
   const shared = { projectId: project, filter, query, bucket, timezone: timezone() };
   const whole = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET"] }, { pause: 150 });
   const byModel = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET", "MODEL"] }, { pause: 150 });
-  const byGroup = useQuery(ChartDocument, group ? { ...shared, groupBy: ["TIME_BUCKET", GROUPS[group][0]] } : null, { pause: 150 });
+  const byGroup = useQuery(ChartDocument, group ? { ...shared, groupBy: ["TIME_BUCKET", GROUPS[group][0]] } : null, {
+    pause: 150,
+  });
   const forms = useQuery(AnnotationFormsDocument, { projectId: project }, { isShown: false });
   const rated = (forms.data?.objs?.nodes ?? []).filter(({ val }) =>
     ["integer", "number"].includes((val as { field_schema?: { type?: string } } | null)?.field_schema?.type ?? ""),
   );
-  const numbers = rated.slice(0, MAX_SERIES).map(({ objectId }) => `feedback.[wandb.annotation.${objectId}].payload.value`);
+  const numbers = rated
+    .slice(0, MAX_SERIES)
+    .map(({ objectId }) => `feedback.[wandb.annotation.${objectId}].payload.value`);
   const ratings = useQuery(FeedbackChartDocument, numbers.length ? { ...shared, numbers } : null, { pause: 150 });
   const failed = [whole, byModel, byGroup].find(({ error }) => error);
   const rows = whole.data?.callsAggregate?.rows ?? [];
-  const starts = [...new Set(rows.flatMap(({ bucketStart }) => (bucketStart ? [Date.parse(bucketStart)] : [])))].sort((a, b) => a - b);
-  const ends = new Map(rows.flatMap(({ bucketStart, bucketEnd }) => (bucketStart && bucketEnd ? [[Date.parse(bucketStart), bucketEnd] as const] : [])));
+  const starts = [...new Set(rows.flatMap(({ bucketStart }) => (bucketStart ? [Date.parse(bucketStart)] : [])))].sort(
+    (a, b) => a - b,
+  );
+  const ends = new Map(
+    rows.flatMap(({ bucketStart, bucketEnd }) =>
+      bucketStart && bucketEnd ? [[Date.parse(bucketStart), bucketEnd] as const] : [],
+    ),
+  );
   const open = (at: number, chip: string | null, { conditions = [], sort }: Opening = {}) => {
     const times = { from: new Date(at).toISOString(), to: ends.get(at) ?? to };
-    go(there("traces", { m: "calls", ...times, s: sort ?? null, f: [...chips.map(chipText), ...(chip ? [chip] : []), ...conditions] }));
+    go(
+      there("traces", {
+        m: "calls",
+        ...times,
+        s: sort ?? null,
+        f: [...chips.map(chipText), ...(chip ? [chip] : []), ...conditions],
+      }),
+    );
   };
   const groups = byGroup.data?.callsAggregate?.rows;
-  const count_ = group && groups ? seriesOf(groups, starts, GROUPS[group], (row) => row.count) : [{ name: "calls", values: align(rows, starts, (row) => row.count), chip: null }];
+  const count_ =
+    group && groups
+      ? seriesOf(groups, starts, GROUPS[group], (row) => row.count)
+      : [{ name: "calls", values: align(rows, starts, (row) => row.count), chip: null }];
   const models = byModel.data?.callsAggregate?.rows ?? [];
-  const charts: { title: string; series: Series[]; format: (value: number) => string; isStacked?: boolean; opening?: Opening }[] = [
+  const charts: {
+    title: string;
+    series: Series[];
+    format: (value: number) => string;
+    isStacked?: boolean;
+    opening?: Opening;
+  }[] = [
     { title: group ? `Calls by ${group}` : "Calls", series: count_, format: count, isStacked: true },
-    { title: "Error rate", series: [{ name: "errors", values: align(rows, starts, (row) => (row.count ? row.errorCount / row.count : null)), chip: null }], format: percent, opening: { conditions: ["status:is:error"] } },
+    {
+      title: "Error rate",
+      series: [
+        {
+          name: "errors",
+          values: align(rows, starts, (row) => (row.count ? row.errorCount / row.count : null)),
+          chip: null,
+        },
+      ],
+      format: percent,
+      opening: { conditions: ["status:is:error"] },
+    },
     {
       title: "Latency",
-      series: (["p50", "p95", "p99"] as const).map((name) => ({ name, values: align(rows, starts, (row) => row[`${name}LatencyMs`]), chip: null })),
+      series: (["p50", "p95", "p99"] as const).map((name) => ({
+        name,
+        values: align(rows, starts, (row) => row[`${name}LatencyMs`]),
+        chip: null,
+      })),
       format: duration,
       opening: SLOWEST,
     },
-    { title: "Cost by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.cost), format: money, isStacked: true },
-    { title: "Tokens by model", series: seriesOf(models, starts, GROUPS.model, (row) => row.totalTokens), format: count, isStacked: true },
+    {
+      title: "Cost by model",
+      series: seriesOf(models, starts, GROUPS.model, (row) => row.cost),
+      format: money,
+      isStacked: true,
+    },
+    {
+      title: "Tokens by model",
+      series: seriesOf(models, starts, GROUPS.model, (row) => row.totalTokens),
+      format: count,
+      isStacked: true,
+    },
   ];
   const ratingRows = ratings.data?.callsAggregate?.rows ?? [];
   if (ratingRows.length > 0) {
@@ -96,8 +153,18 @@ export function Charts({ project }: { project: string }) {
     charts.push({ title: "Feedback, on average", series, format: (value) => String(+value.toPrecision(3)) });
   }
   if (group && groups) {
-    charts.push({ title: `p95 latency by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.p95LatencyMs, false), format: duration, opening: SLOWEST });
-    charts.push({ title: `Cost by ${group}`, series: seriesOf(groups, starts, GROUPS[group], (row) => row.cost), format: money, isStacked: true });
+    charts.push({
+      title: `p95 latency by ${group}`,
+      series: seriesOf(groups, starts, GROUPS[group], (row) => row.p95LatencyMs, false),
+      format: duration,
+      opening: SLOWEST,
+    });
+    charts.push({
+      title: `Cost by ${group}`,
+      series: seriesOf(groups, starts, GROUPS[group], (row) => row.cost),
+      format: money,
+      isStacked: true,
+    });
   }
   return (
     <main class="charts">
@@ -114,7 +181,12 @@ export function Charts({ project }: { project: string }) {
           ))}
         </span>
         {chips.map((chip) => (
-          <a key={chipText(chip)} class="tag" title="Remove" href={here({ f: chips.filter((each) => each !== chip).map(chipText) })}>
+          <a
+            key={chipText(chip)}
+            class="tag"
+            title="Remove"
+            href={here({ f: chips.filter((each) => each !== chip).map(chipText) })}
+          >
             {chip.field} {chip.value} ✕
           </a>
         ))}
@@ -144,7 +216,13 @@ function align(rows: readonly Row[], starts: readonly number[], value: (row: Row
 }
 
 /** Return a series per value of a group: those with the most come first, and the rest are summed up. */
-function seriesOf(rows: readonly Row[], starts: readonly number[], [, name, field]: readonly [CallsGroupBy, keyof Row, string], value: (row: Row) => number | null, isSummed = true): Series[] {
+function seriesOf(
+  rows: readonly Row[],
+  starts: readonly number[],
+  [, name, field]: readonly [CallsGroupBy, keyof Row, string],
+  value: (row: Row) => number | null,
+  isSummed = true,
+): Series[] {
   const byGroup = Map.groupBy(rows, (row) => (row[name] as string | null) ?? "");
   const size = (group: Row[]) => group.reduce((sum, row) => sum + (isSummed ? (value(row) ?? 0) : row.count), 0);
   const sorted = [...byGroup].filter(([, group]) => size(group) > 0).sort(([, a], [, b]) => size(b) - size(a));
@@ -160,14 +238,25 @@ function seriesOf(rows: readonly Row[], starts: readonly number[], [, name, fiel
       const start = Date.parse(row.bucketStart ?? "");
       sums.set(start, (sums.get(start) ?? 0) + (value(row) ?? 0));
     }
-    series.push({ name: `${sorted.length - MAX_SERIES} others`, values: starts.map((start) => sums.get(start) ?? null), chip: null });
+    series.push({
+      name: `${sorted.length - MAX_SERIES} others`,
+      values: starts.map((start) => sums.get(start) ?? null),
+      chip: null,
+    });
   }
   return series;
 }
 
 const HUES = [265, 200, 150, 95, 30, 350, 305, 230, 120];
 
-function Plot({ title, series, starts, format, isStacked = false, open }: {
+function Plot({
+  title,
+  series,
+  starts,
+  format,
+  isStacked = false,
+  open,
+}: {
   title: string;
   series: Series[];
   starts: number[];
@@ -183,16 +272,26 @@ function Plot({ title, series, starts, format, isStacked = false, open }: {
     const element = box.current;
     if (!element || width === 0) return;
     const style = getComputedStyle(element);
-    const isDark = matchMedia("(prefers-color-scheme: dark)").matches ? style.colorScheme !== "light" : style.colorScheme === "dark";
+    const isDark = matchMedia("(prefers-color-scheme: dark)").matches
+      ? style.colorScheme !== "light"
+      : style.colorScheme === "dark";
     const colour = (at: number) => `oklch(${isDark ? 0.72 : 0.55} 0.12 ${HUES[at % HUES.length]})`;
     const sums = starts.map(() => 0);
     const stacked = isStacked && series.length > 1;
-    const drawn = series.map(({ values }) => (stacked ? values.map((value, at) => (sums[at] = (sums[at] ?? 0) + (value ?? 0))) : values));
+    const drawn = series.map(({ values }) =>
+      stacked ? values.map((value, at) => (sums[at] = (sums[at] ?? 0) + (value ?? 0))) : values,
+    );
     let hovered: number | null = null;
-    const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+    const axis = {
+      stroke: style.color,
+      grid: { stroke: style.borderTopColor, width: 1 },
+      ticks: { show: false },
+      font: "11px system-ui",
+    };
     // The largest sum is drawn first, so that each band covers the part below it.
     const order = stacked ? [...series.keys()].reverse() : [...series.keys()];
-    const paths = stacked || series.length === 1 ? uPlot.paths.bars?.({ size: [0.8, 60], align: 1 }) : uPlot.paths.linear?.();
+    const paths =
+      stacked || series.length === 1 ? uPlot.paths.bars?.({ size: [0.8, 60], align: 1 }) : uPlot.paths.linear?.();
     const plot = new uPlot(
       {
         width,
@@ -222,7 +321,9 @@ function Plot({ title, series, starts, format, isStacked = false, open }: {
           setSelect: [
             (plot) => {
               if (plot.select.width < 4) return;
-              const [low, high] = [plot.select.left, plot.select.left + plot.select.width].map((at) => new Date(plot.posToVal(at, "x") * 1_000).toISOString());
+              const [low, high] = [plot.select.left, plot.select.left + plot.select.width].map((at) =>
+                new Date(plot.posToVal(at, "x") * 1_000).toISOString(),
+              );
               if (low && high) go(here({ from: low, to: high }));
             },
           ],

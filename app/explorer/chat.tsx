@@ -14,20 +14,32 @@ const Markdown = lazy(() => import("./markdown"));
 type Part = MessageFragment["parts"][number];
 
 /** The messages of a call's inputs and of its output. */
-export function Messages({ project, inputs, outputs }: {
+export function Messages({
+  project,
+  inputs,
+  outputs,
+}: {
   project: string;
   inputs: readonly MessageFragment[];
   outputs: readonly MessageFragment[];
 }) {
   const messages = [...inputs, ...outputs];
   const results = new Map<string, Part>();
-  for (const { parts } of messages) for (const part of parts) if (part.__typename === "ToolResultPart" && part.resultId) results.set(part.resultId, part);
-  const calls = new Set(messages.flatMap(({ parts }) => parts.flatMap((part) => (part.__typename === "ToolCallPart" && part.callId ? [part.callId] : []))));
+  for (const { parts } of messages)
+    for (const part of parts)
+      if (part.__typename === "ToolResultPart" && part.resultId) results.set(part.resultId, part);
+  const calls = new Set(
+    messages.flatMap(({ parts }) =>
+      parts.flatMap((part) => (part.__typename === "ToolCallPart" && part.callId ? [part.callId] : [])),
+    ),
+  );
   return (
     <div class="chat">
       {messages.map((message, at) => {
         // The result of a tool is shown with its call.
-        const parts = message.parts.filter((part) => !(part.__typename === "ToolResultPart" && part.resultId && calls.has(part.resultId)));
+        const parts = message.parts.filter(
+          (part) => !(part.__typename === "ToolResultPart" && part.resultId && calls.has(part.resultId)),
+        );
         if (parts.length === 0 && message.parts.length > 0) return null;
         return (
           <article key={at} class={`message ${message.role}`}>
@@ -40,12 +52,16 @@ export function Messages({ project, inputs, outputs }: {
               {message.role === "system" ? (
                 <details>
                   <summary>{firstText(message)}</summary>
-                  {parts.map((part, place) => <PartView key={place} project={project} part={part} results={results} />)}
+                  {parts.map((part, place) => (
+                    <PartView key={place} project={project} part={part} results={results} />
+                  ))}
                 </details>
               ) : (
                 parts.map((part, place) => <PartView key={place} project={project} part={part} results={results} />)
               )}
-              {message.finishReason && message.finishReason !== "stop" && <div class="muted">ended by {message.finishReason}</div>}
+              {message.finishReason && message.finishReason !== "stop" && (
+                <div class="muted">ended by {message.finishReason}</div>
+              )}
             </div>
           </article>
         );
@@ -135,7 +151,12 @@ function PartView({ project, part, results }: { project: string; part: Part; res
 }
 
 /** An image of a stored file or of inline data; the address of a remote one is only text. */
-function Media({ project, part, name, data }: {
+function Media({
+  project,
+  part,
+  name,
+  data,
+}: {
   project: string;
   part: { url: string | null; ref: string | null; mediaType: string | null };
   name: string | null | undefined;
@@ -148,7 +169,9 @@ function Media({ project, part, name, data }: {
   const source = inline ?? stored;
   const isImage = part.mediaType?.startsWith("image/") ?? false;
   if (source && isImage && !isBroken) {
-    const image = <img class="thumbnail" src={source} alt={name ?? "image"} loading="lazy" onError={() => setBroken(true)} />;
+    const image = (
+      <img class="thumbnail" src={source} alt={name ?? "image"} loading="lazy" onError={() => setBroken(true)} />
+    );
     return stored ? (
       <a href={stored} target="_blank" rel="noopener noreferrer">
         {image}

@@ -33,7 +33,9 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
     useQuery(TraceHeadDocument, { projectId: project, traceId: ids[0] }),
     useQuery(TraceHeadDocument, { projectId: project, traceId: ids[1] }),
   ] as const;
-  const timelines = both.map(({ byId, isWhole }) => useMemo(() => timelineOf([...byId.values()], Date.now()), [byId.size, isWhole]));
+  const timelines = both.map(({ byId, isWhole }) =>
+    useMemo(() => timelineOf([...byId.values()], Date.now()), [byId.size, isWhole]),
+  );
   const [before, after] = timelines.map(({ steps }) => steps);
   const isWhole = both.every((each) => each.isWhole);
   const at = before && after && isWhole ? firstDifference(before, after) : -1;
@@ -45,7 +47,11 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
       <h1>Two traces</h1>
       {failed?.error && <Problem error={failed.error} retry={failed.retry} />}
       <p class="muted" role="status">
-        {!isWhole ? "The calls load…" : at < 0 ? "Both have the same steps with the same status." : `The first difference is call ${at + 1}.`}
+        {!isWhole
+          ? "The calls load…"
+          : at < 0
+            ? "Both have the same steps with the same status."
+            : `The first difference is call ${at + 1}.`}
       </p>
       <div class="columns even">
         {timelines.map((timeline, side) => {
@@ -53,11 +59,12 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
           return (
             <section key={side} aria-label={side === 0 ? "First trace" : "Second trace"}>
               <h2>
-                <Status status={head?.status} /> <a href={there("trace", { t: ids[side] ?? null })}>{head?.name ?? ids[side]}</a>
+                <Status status={head?.status} />{" "}
+                <a href={there("trace", { t: ids[side] ?? null })}>{head?.name ?? ids[side]}</a>
               </h2>
               <div class="muted">
-                <Time at={head?.startedAt} /> · {duration(head?.latencyMs)} · {money(head?.totalCost)} · {count(head?.totalTokens)} tokens ·{" "}
-                {count(head?.numCalls)} calls
+                <Time at={head?.startedAt} /> · {duration(head?.latencyMs)} · {money(head?.totalCost)} ·{" "}
+                {count(head?.totalTokens)} tokens · {count(head?.numCalls)} calls
               </div>
               {timeline.steps.length === 0 && !both[side]?.isWhole && <Skeleton />}
               {timeline.steps.slice(0, MAX_SHOWN).map((step, place) => (
@@ -75,7 +82,9 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
                   <span class="muted">{duration(step.end - step.start)}</span>
                 </div>
               ))}
-              {timeline.steps.length > MAX_SHOWN && <p class="muted">{count(timeline.steps.length - MAX_SHOWN)} more calls are not shown.</p>}
+              {timeline.steps.length > MAX_SHOWN && (
+                <p class="muted">{count(timeline.steps.length - MAX_SHOWN)} more calls are not shown.</p>
+              )}
             </section>
           );
         })}

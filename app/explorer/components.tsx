@@ -72,7 +72,15 @@ export function Time({ at }: { at: string | null | undefined }) {
 }
 
 /** Button that copies a text and says so. */
-export function Copy({ text, children, title }: { text: string | (() => string); children?: ComponentChildren; title?: string }) {
+export function Copy({
+  text,
+  children,
+  title,
+}: {
+  text: string | (() => string);
+  children?: ComponentChildren;
+  title?: string;
+}) {
   const [state, setState] = useState("");
   const copy = async () => {
     try {
@@ -144,7 +152,12 @@ export function Empty({ title, children }: { title: string; children?: Component
 }
 
 /** Panel below its button; Escape and a click elsewhere close it. */
-export function Popover({ label, title, children, className = "" }: {
+export function Popover({
+  label,
+  title,
+  children,
+  className = "",
+}: {
   label: ComponentChildren;
   title?: string;
   children: (close: () => void) => ComponentChildren;
@@ -184,7 +197,12 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
   const dialog = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
-    <dialog ref={dialog} aria-label={title} onClose={close} onClick={(event) => event.target === dialog.current && close()}>
+    <dialog
+      ref={dialog}
+      aria-label={title}
+      onClose={close}
+      onClick={(event) => event.target === dialog.current && close()}
+    >
       <header>
         <h2>{title}</h2>
         <button type="button" aria-label="Close" onClick={close}>

@@ -8,7 +8,13 @@ import { Messages } from "./chat";
 import { Copy, isUtc, Problem, Skeleton, Status, Time } from "./components";
 import { chipText, valueText } from "./filters";
 import { absoluteTime, count, duration, money } from "./formats";
-import { AnnotationFormsDocument, CallDetailsDocument, type CallDetailsQuery, GiveFeedbackDocument, RemoveFeedbackDocument } from "./generated/graphql";
+import {
+  AnnotationFormsDocument,
+  CallDetailsDocument,
+  type CallDetailsQuery,
+  GiveFeedbackDocument,
+  RemoveFeedbackDocument,
+} from "./generated/graphql";
 import { Json } from "./json";
 import { RefLink } from "./refs";
 import type { Step } from "./timeline";
@@ -114,7 +120,15 @@ function Data({ call }: { call: Call }) {
 }
 
 function UsageTable({ call }: { call: Call }) {
-  const rows = call.costs.length ? call.costs : call.usage.map((usage) => ({ ...usage, totalCost: null, uncachedInputTokens: null, cacheWrite5mTokens: null, cacheWrite1hTokens: null }));
+  const rows = call.costs.length
+    ? call.costs
+    : call.usage.map((usage) => ({
+        ...usage,
+        totalCost: null,
+        uncachedInputTokens: null,
+        cacheWrite5mTokens: null,
+        cacheWrite1hTokens: null,
+      }));
   if (rows.length === 0) return <p class="muted">This call reports no usage.</p>;
   return (
     <table class="usage">
@@ -164,13 +178,21 @@ interface Form {
 }
 
 /** The project's annotation forms that fit the op of a call: a field each, by its JSON Schema. */
-function Annotations({ project, call, give }: {
+function Annotations({
+  project,
+  call,
+  give,
+}: {
   project: string;
   call: Call;
   give: (feedbackType: string, payload: object, annotationRef: string) => void;
 }) {
   const { data } = useQuery(AnnotationFormsDocument, { projectId: project }, { isShown: false });
-  const forms = (data?.objs?.nodes ?? []).map(({ ref, objectId, val }) => ({ ref, objectId, form: (val ?? {}) as Form }));
+  const forms = (data?.objs?.nodes ?? []).map(({ ref, objectId, val }) => ({
+    ref,
+    objectId,
+    form: (val ?? {}) as Form,
+  }));
   return (
     <>
       {forms
@@ -178,7 +200,10 @@ function Annotations({ project, call, give }: {
         .map(({ ref, objectId, form }) => (
           <label key={ref} class="annotation">
             <span title={form.description ?? undefined}>{form.name ?? objectId}</span>{" "}
-            <Field schema={form.field_schema ?? {}} onValue={(value) => give(`wandb.annotation.${objectId}`, { value }, ref)} />
+            <Field
+              schema={form.field_schema ?? {}}
+              onValue={(value) => give(`wandb.annotation.${objectId}`, { value }, ref)}
+            />
           </label>
         ))}
     </>
@@ -210,7 +235,9 @@ function Field({ schema, onValue }: { schema: Schema; onValue: (value: unknown) 
   if (schema.type === "integer" || schema.type === "number") {
     const { minimum: min, maximum: max } = schema;
     const bounds = { ...(min !== undefined && { min }), ...(max !== undefined && { max }) };
-    return <input type="number" step={schema.type === "integer" ? 1 : "any"} {...bounds} onKeyDown={onKeyDown(Number)} />;
+    return (
+      <input type="number" step={schema.type === "integer" ? 1 : "any"} {...bounds} onKeyDown={onKeyDown(Number)} />
+    );
   }
   return <input type="text" maxLength={schema.maxLength ?? 10_000} onKeyDown={onKeyDown(String)} />;
 }
@@ -233,12 +260,22 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
   const give = (feedbackType: string, payload: object, annotationRef: string | null = null) =>
     run(ask(GiveFeedbackDocument, { projectId: project, weaveRef: call.ref, feedbackType, payload, annotationRef }));
   const remove = (id: string) =>
-    run(ask(RemoveFeedbackDocument, { projectId: project, query: { json: { $expr: { $eq: [{ $getField: "id" }, { $literal: id }] } } } }));
+    run(
+      ask(RemoveFeedbackDocument, {
+        projectId: project,
+        query: { json: { $expr: { $eq: [{ $getField: "id" }, { $literal: id }] } } },
+      }),
+    );
   return (
     <div class="feedback">
       <div class="bar" hidden={!mayWrite}>
         {["👍", "👎", "🎉", "❓"].map((emoji) => (
-          <button key={emoji} type="button" aria-label={`React with ${emoji}`} onClick={() => give(REACTION, { emoji })}>
+          <button
+            key={emoji}
+            type="button"
+            aria-label={`React with ${emoji}`}
+            onClick={() => give(REACTION, { emoji })}
+          >
             {emoji}
           </button>
         ))}
@@ -250,13 +287,23 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
           void give(NOTE, { note }).then(() => setNote(""));
         }}
       >
-        <textarea rows={2} aria-label="Note" placeholder="Write a note" value={note} onInput={(event) => setNote(event.currentTarget.value)} />
+        <textarea
+          rows={2}
+          aria-label="Note"
+          placeholder="Write a note"
+          value={note}
+          onInput={(event) => setNote(event.currentTarget.value)}
+        />
         <button type="submit" disabled={!note.trim()}>
           Add the note
         </button>
       </form>
       <Annotations project={project} call={call} give={give} />
-      {problem && <p class="error" role="alert">{problem}</p>}
+      {problem && (
+        <p class="error" role="alert">
+          {problem}
+        </p>
+      )}
       {call.feedback.nodes.map((each) => {
         const payload = each.payload as { emoji?: string; note?: string; value?: unknown } | null;
         const value = payload?.value;
@@ -264,12 +311,26 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
           <article key={each.id}>
             <div class="muted">
               {each.creator ?? each.wbUserId ?? "unknown"} · <Time at={each.createdAt} />{" "}
-              <button type="button" class="copy" hidden={!mayWrite} onClick={() => remove(each.id)} title="Delete this feedback">
+              <button
+                type="button"
+                class="copy"
+                hidden={!mayWrite}
+                onClick={() => remove(each.id)}
+                title="Delete this feedback"
+              >
                 Delete
               </button>
             </div>
-            {payload?.emoji ?? payload?.note ?? (value === undefined || typeof value === "object" ? <Json value={each.payload} /> : <b>{String(value)}</b>)}
-            {each.feedbackType !== REACTION && each.feedbackType !== NOTE && <div class="muted">{each.feedbackType}</div>}
+            {payload?.emoji ??
+              payload?.note ??
+              (value === undefined || typeof value === "object" ? (
+                <Json value={each.payload} />
+              ) : (
+                <b>{String(value)}</b>
+              ))}
+            {each.feedbackType !== REACTION && each.feedbackType !== NOTE && (
+              <div class="muted">{each.feedbackType}</div>
+            )}
           </article>
         );
       })}
@@ -279,7 +340,12 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
 
 function Facts({ call }: { call: Call }) {
   const facts: [string, preact.ComponentChildren][] = [
-    ["Id", <><code>{call.id}</code> <Copy text={call.id} title="Copy the id of the call" /></>],
+    [
+      "Id",
+      <>
+        <code>{call.id}</code> <Copy text={call.id} title="Copy the id of the call" />
+      </>,
+    ],
     ["Op", call.opName],
     ["Kind", call.kind?.toLowerCase()],
     ["Started", absoluteTime(call.startedAt, isUtc(), { isExact: true })],
@@ -287,7 +353,14 @@ function Facts({ call }: { call: Call }) {
     ["First token", call.timeToFirstTokenMs == null ? null : duration(call.timeToFirstTokenMs)],
     ["Model", call.model],
     ["Provider", call.provider],
-    ["Prompt", call.prompt && <a href={there("objects", { o: call.prompt.objectId, d: call.prompt.digest })}>{`${call.prompt.objectId} v${call.prompt.versionIndex}`}</a>],
+    [
+      "Prompt",
+      call.prompt && (
+        <a
+          href={there("objects", { o: call.prompt.objectId, d: call.prompt.digest })}
+        >{`${call.prompt.objectId} v${call.prompt.versionIndex}`}</a>
+      ),
+    ],
     ["User", call.userId],
     ["Thread", call.threadId && <a href={there("threads", { thread: call.threadId })}>{call.threadId}</a>],
     ["Environment", call.environment],
@@ -295,7 +368,14 @@ function Facts({ call }: { call: Call }) {
     ["Tags", call.tags?.join(", ")],
     ["Error type", call.errorType],
     ["Finish reasons", call.finishReasons?.join(", ")],
-    ["Refs", [...call.inputRefs, ...call.outputRefs].map(({ ref }) => <div key={ref}><RefLink to={ref} /></div>)],
+    [
+      "Refs",
+      [...call.inputRefs, ...call.outputRefs].map(({ ref }) => (
+        <div key={ref}>
+          <RefLink to={ref} />
+        </div>
+      )),
+    ],
   ];
   return (
     <dl class="facts">

@@ -43,7 +43,10 @@ function changed(a: readonly string[], b: readonly string[]): Line[] {
     if (i < rows && j < columns && a[i] === b[j]) {
       lines.push([" ", a[i++] as string]);
       j++;
-    } else if (i < rows && (j === columns || (length[(i + 1) * width + j] as number) >= (length[i * width + j + 1] as number))) {
+    } else if (
+      i < rows &&
+      (j === columns || (length[(i + 1) * width + j] as number) >= (length[i * width + j + 1] as number))
+    ) {
       lines.push(["-", a[i++] as string]);
     } else {
       lines.push(["+", b[j++] as string]);

@@ -76,7 +76,9 @@ function RunList({ project }: { project: string }) {
             <th>Started</th>
             <th class="number">Duration</th>
             {names.map((name) => (
-              <th key={name} class="number">{name}</th>
+              <th key={name} class="number">
+                {name}
+              </th>
             ))}
             <th class="number">Tokens</th>
             <th class="number">Cost</th>
@@ -91,17 +93,27 @@ function RunList({ project }: { project: string }) {
                   aria-label={`Mark ${run.displayName ?? run.id}`}
                   checked={marked.includes(run.id)}
                   disabled={!marked.includes(run.id) && marked.length >= MAX_COMPARED}
-                  onChange={(event) => setMarked(event.currentTarget.checked ? [...marked, run.id] : marked.filter((id) => id !== run.id))}
+                  onChange={(event) =>
+                    setMarked(event.currentTarget.checked ? [...marked, run.id] : marked.filter((id) => id !== run.id))
+                  }
                 />
               </td>
-              <td><a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a></td>
+              <td>
+                <a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a>
+              </td>
               <td>{nameOf(run.model?.ref)}</td>
               <td>{run.status.toLowerCase()}</td>
-              <td><Time at={run.startedAt} /></td>
+              <td>
+                <Time at={run.startedAt} />
+              </td>
               <td class="number">{duration(run.latencyMs)}</td>
               {names.map((name) => {
                 const metric: Run["metrics"][number] | undefined = run.metrics.find((each) => each.name === name);
-                return <td key={name} class="number">{metric ? metricText(metric) : ""}</td>;
+                return (
+                  <td key={name} class="number">
+                    {metric ? metricText(metric) : ""}
+                  </td>
+                );
               })}
               <td class="number">{count(run.usage.totalTokens)}</td>
               <td class="number">{money(run.usage.cost)}</td>
@@ -130,11 +142,17 @@ function scoresOf(result: Result): Map<string, string> {
 
 function RunPage({ project, id }: { project: string; id: string }) {
   const sort = address.value.get("s");
-  const sortBy = sort ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }] : undefined;
+  const sortBy = sort
+    ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }]
+    : undefined;
   const rows = useMemo(
     () =>
       new Rows<Result>(async (page, abort) => {
-        const { evaluationResults } = await ask(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, ...page }, abort);
+        const { evaluationResults } = await ask(
+          EvaluationRowsDocument,
+          { projectId: project, evaluationCallId: id, sortBy, ...page },
+          abort,
+        );
         return evaluationResults ?? { nodes: [], pageInfo: { hasNextPage: false } };
       }),
     [project, id, sort],
@@ -151,15 +169,48 @@ function RunPage({ project, id }: { project: string; id: string }) {
   }
   const columns: Column<Result>[] = [
     { id: "trials", title: "Trials", width: 56, isNumber: true, cell: (row) => count(row.predictions.length) },
-    { id: "example", title: "Example", width: 260, cell: (row) => textOf(row.example).slice(0, 300), text: (row) => textOf(row.example).slice(0, 1_000) },
-    { id: "output", title: "Output", width: 320, cell: (row) => row.predictions[0]?.exception ? <span class="error">{row.predictions[0].exception.trim().split("\n").at(-1)}</span> : textOf(row.predictions[0]?.output).slice(0, 300), text: (row) => textOf(row.predictions[0]?.output).slice(0, 1_000) },
-    ...[...names].slice(0, 12).map((name) => ({ id: name, title: name, width: 130, isNumber: true, sort: `scores.${name}`, cell: (row: Result) => scoresOf(row).get(name) ?? "" })),
-    { id: "latency", title: "Duration", width: 84, isNumber: true, cell: (row) => duration(row.predictions[0]?.latencyMs) },
+    {
+      id: "example",
+      title: "Example",
+      width: 260,
+      cell: (row) => textOf(row.example).slice(0, 300),
+      text: (row) => textOf(row.example).slice(0, 1_000),
+    },
+    {
+      id: "output",
+      title: "Output",
+      width: 320,
+      cell: (row) =>
+        row.predictions[0]?.exception ? (
+          <span class="error">{row.predictions[0].exception.trim().split("\n").at(-1)}</span>
+        ) : (
+          textOf(row.predictions[0]?.output).slice(0, 300)
+        ),
+      text: (row) => textOf(row.predictions[0]?.output).slice(0, 1_000),
+    },
+    ...[...names]
+      .slice(0, 12)
+      .map((name) => ({
+        id: name,
+        title: name,
+        width: 130,
+        isNumber: true,
+        sort: `scores.${name}`,
+        cell: (row: Result) => scoresOf(row).get(name) ?? "",
+      })),
+    {
+      id: "latency",
+      title: "Duration",
+      width: 84,
+      isNumber: true,
+      cell: (row) => duration(row.predictions[0]?.latencyMs),
+    },
   ];
   return (
     <main class="traces">
       <h1>
-        <a href={there("evaluations")}>Evaluations</a> / <a href={there("traces", { m: "calls", f: [`id:is:${id}`] })}>{shortId(id)}</a>
+        <a href={there("evaluations")}>Evaluations</a> /{" "}
+        <a href={there("traces", { m: "calls", f: [`id:is:${id}`] })}>{shortId(id)}</a>
       </h1>
       {rows.error.value && <Problem error={rows.error.value} retry={() => rows.retry()} />}
       {rows.end.value === 0 ? (
@@ -185,14 +236,19 @@ function RunPage({ project, id }: { project: string; id: string }) {
           </div>
           {opened && (
             <aside class="drawer" style={{ width: 480 }} aria-label="Selected example">
-              <button type="button" class="close" aria-label="Close" onClick={() => setOpened(null)}>✕</button>
+              <button type="button" class="close" aria-label="Close" onClick={() => setOpened(null)}>
+                ✕
+              </button>
               <div class="scroll">
                 <h2>Example</h2>
                 <Json value={opened.example} />
                 {opened.predictions.map((prediction) => (
                   <section key={prediction.id}>
                     <h2>
-                      Trial {prediction.trial} {prediction.call && <a href={there("trace", { t: prediction.call.traceId, call: prediction.id })}>open its trace</a>}
+                      Trial {prediction.trial}{" "}
+                      {prediction.call && (
+                        <a href={there("trace", { t: prediction.call.traceId, call: prediction.id })}>open its trace</a>
+                      )}
                     </h2>
                     <Json value={prediction.output} />
                     {prediction.scores.map(({ name, value, exception }) => (
@@ -221,17 +277,22 @@ function Comparison({ project, ids }: { project: string; ids: string[] }) {
   const compared: Compared | null = data.evaluationCompare;
   if (!compared) return <Empty title="These runs do not exist" />;
   const names = compared.metrics.map(({ name }) => name);
-  const isChanged = (row: Compared["rows"]["nodes"][number]) => row.runs.some(({ metrics }) => metrics.some(({ difference }) => difference));
+  const isChanged = (row: Compared["rows"]["nodes"][number]) =>
+    row.runs.some(({ metrics }) => metrics.some(({ difference }) => difference));
   const rows = compared.rows.nodes.filter((row) => !onlyChanged || isChanged(row));
   return (
     <main>
-      <h1><a href={there("evaluations")}>Evaluations</a> / {compared.runs.length} runs</h1>
+      <h1>
+        <a href={there("evaluations")}>Evaluations</a> / {compared.runs.length} runs
+      </h1>
       <table>
         <thead>
           <tr>
             <th>Metric</th>
             {compared.runs.map((run) => (
-              <th key={run.id} class="number"><a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a></th>
+              <th key={run.id} class="number">
+                <a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a>
+              </th>
             ))}
           </tr>
         </thead>
@@ -242,8 +303,17 @@ function Comparison({ project, ids }: { project: string; ids: string[] }) {
               {compared.runs.map((run) => {
                 const found = metric.runs.find(({ runId }) => runId === run.id);
                 return (
-                  <td key={run.id} class="number" title={found?.numHigher == null ? undefined : `${found.numHigher} higher, ${found.numLower} lower, ${found.numEqual} equal`}>
-                    {found?.mean == null ? "–" : +found.mean.toPrecision(4)} <Difference value={found?.difference ?? null} />
+                  <td
+                    key={run.id}
+                    class="number"
+                    title={
+                      found?.numHigher == null
+                        ? undefined
+                        : `${found.numHigher} higher, ${found.numLower} lower, ${found.numEqual} equal`
+                    }
+                  >
+                    {found?.mean == null ? "–" : +found.mean.toPrecision(4)}{" "}
+                    <Difference value={found?.difference ?? null} />
                   </td>
                 );
               })}
@@ -251,30 +321,46 @@ function Comparison({ project, ids }: { project: string; ids: string[] }) {
           ))}
           <tr>
             <td>Cost</td>
-            {compared.runs.map((run) => <td key={run.id} class="number">{money(run.usage.cost)}</td>)}
+            {compared.runs.map((run) => (
+              <td key={run.id} class="number">
+                {money(run.usage.cost)}
+              </td>
+            ))}
           </tr>
         </tbody>
       </table>
       <div class="bar">
         <h2>Examples</h2>
-        <span class="muted">{exactCount(rows.length)} of {exactCount(compared.rows.totalCount)}</span>
+        <span class="muted">
+          {exactCount(rows.length)} of {exactCount(compared.rows.totalCount)}
+        </span>
         <a href={here({ all: onlyChanged ? "" : null })}>{onlyChanged ? "Show all" : "Show only changed ones"}</a>
       </div>
       <table class="wide">
         <thead>
           <tr>
             <th>Example</th>
-            {compared.runs.map((run) => <th key={run.id}>{run.displayName ?? shortId(run.id)}</th>)}
+            {compared.runs.map((run) => (
+              <th key={run.id}>{run.displayName ?? shortId(run.id)}</th>
+            ))}
           </tr>
         </thead>
         <tbody>
           {rows.map((row) => (
             <tr key={row.exampleDigest}>
-              <td><div class="clip">{textOf(row.example).slice(0, 400)}</div></td>
+              <td>
+                <div class="clip">{textOf(row.example).slice(0, 400)}</div>
+              </td>
               {row.runs.map((run) => (
                 <td key={run.runId}>
                   <div class="clip">
-                    {run.predictions[0]?.call ? <a href={there("trace", { t: run.predictions[0].call.traceId })}>{textOf(run.predictions[0].output).slice(0, 300)}</a> : textOf(run.predictions[0]?.output).slice(0, 300)}
+                    {run.predictions[0]?.call ? (
+                      <a href={there("trace", { t: run.predictions[0].call.traceId })}>
+                        {textOf(run.predictions[0].output).slice(0, 300)}
+                      </a>
+                    ) : (
+                      textOf(run.predictions[0]?.output).slice(0, 300)
+                    )}
                   </div>
                   {names.map((name) => {
                     const metric = run.metrics.find((each) => each.name === name);

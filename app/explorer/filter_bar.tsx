@@ -9,12 +9,49 @@ import { type Chip, chipText, type Condition, type Mode, NUMBERS, negated, OPERA
 import { count } from "./formats";
 import { FacetsDocument, PathsDocument } from "./generated/graphql";
 
-const FIELDS = ["status", "kind", "name", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "thread_id", "finish_reasons", "latency_ms", "total_tokens", "total_cost", "time_to_first_token_ms", "exception"];
+const FIELDS = [
+  "status",
+  "kind",
+  "name",
+  "model",
+  "provider",
+  "user_id",
+  "tags",
+  "environment",
+  "release",
+  "error_type",
+  "thread_id",
+  "finish_reasons",
+  "latency_ms",
+  "total_tokens",
+  "total_cost",
+  "time_to_first_token_ms",
+  "exception",
+];
 /** Fields of traces that calls lack. */
 const OF_TRACES = ["num_calls", "num_errors"];
-const WITH_FACETS = new Set(["status", "kind", "model", "provider", "user_id", "tags", "environment", "release", "error_type", "finish_reasons", "op_name", "thread_id"]);
+const WITH_FACETS = new Set([
+  "status",
+  "kind",
+  "model",
+  "provider",
+  "user_id",
+  "tags",
+  "environment",
+  "release",
+  "error_type",
+  "finish_reasons",
+  "op_name",
+  "thread_id",
+]);
 
-export function FilterBar({ project, mode, chips, found, dsl }: {
+export function FilterBar({
+  project,
+  mode,
+  chips,
+  found,
+  dsl,
+}: {
   project: string;
   mode: Mode;
   chips: readonly Chip[];
@@ -29,7 +66,15 @@ export function FilterBar({ project, mode, chips, found, dsl }: {
   const words = address.value.get("q");
   const set = (next: readonly Chip[]) => go(here({ f: next.map(chipText), t: null, call: null }));
   const typed = /^\s*([\w.\\-]+)\s*(!=|>=|<=|=|>|<|~)\s*(.*)$/.exec(text);
-  const signs: Record<string, Operator> = { "=": "is", "!=": "is-not", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "~": "contains" };
+  const signs: Record<string, Operator> = {
+    "=": "is",
+    "!=": "is-not",
+    ">": "gt",
+    ">=": "gte",
+    "<": "lt",
+    "<=": "lte",
+    "~": "contains",
+  };
   const field = typed?.[1];
   const add = (chip: Chip) => {
     setText("");
@@ -38,7 +83,8 @@ export function FilterBar({ project, mode, chips, found, dsl }: {
   };
   const submit = (event: Event) => {
     event.preventDefault();
-    if (typed?.[1] && typed[2] && typed[3]) add({ field: typed[1], operator: signs[typed[2]] as Operator, value: typed[3] });
+    if (typed?.[1] && typed[2] && typed[3])
+      add({ field: typed[1], operator: signs[typed[2]] as Operator, value: typed[3] });
     else if (!typed && text.trim()) {
       // Words without an operator are a full-text search.
       setText("");
@@ -51,13 +97,29 @@ export function FilterBar({ project, mode, chips, found, dsl }: {
       {words !== null && (
         <span class="chip">
           <span class="text">text contains {words}</span>
-          <button type="button" aria-label="Remove the text search" title="Remove" onClick={() => go(here({ q: null }))}>✕</button>
+          <button
+            type="button"
+            aria-label="Remove the text search"
+            title="Remove"
+            onClick={() => go(here({ q: null }))}
+          >
+            ✕
+          </button>
         </span>
       )}
       {chips.map((chip, at) => (
-        <ChipButton key={chipText(chip)} chip={chip} onChange={(next) => set(chips.flatMap((each, place) => (place === at ? (next ?? []) : each)))} />
+        <ChipButton
+          key={chipText(chip)}
+          chip={chip}
+          onChange={(next) => set(chips.flatMap((each, place) => (place === at ? (next ?? []) : each)))}
+        />
       ))}
-      <div class="typing" onFocusOut={(event) => (event.currentTarget as HTMLElement).contains(event.relatedTarget as Node) || setOpen(false)}>
+      <div
+        class="typing"
+        onFocusOut={(event) =>
+          (event.currentTarget as HTMLElement).contains(event.relatedTarget as Node) || setOpen(false)
+        }
+      >
         <input
           ref={input}
           type="text"
@@ -81,9 +143,24 @@ export function FilterBar({ project, mode, chips, found, dsl }: {
         {isOpen && (
           <div class="panel" role="listbox">
             {field ? (
-              <Values project={project} field={field} typed={typed?.[3] ?? ""} found={found} mode={mode} onChoose={(value) => add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value })} />
+              <Values
+                project={project}
+                field={field}
+                typed={typed?.[3] ?? ""}
+                found={found}
+                mode={mode}
+                onChoose={(value) => add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value })}
+              />
             ) : (
-              <Fields project={project} mode={mode} typed={text.trim()} onChoose={(name) => { setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `); input.current?.focus(); }} />
+              <Fields
+                project={project}
+                mode={mode}
+                typed={text.trim()}
+                onChoose={(name) => {
+                  setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `);
+                  input.current?.focus();
+                }}
+              />
             )}
           </div>
         )}
@@ -101,12 +178,25 @@ function ChipButton({ chip, onChange }: { chip: Chip; onChange: (next: Chip | nu
   const [value, setValue] = useState(chip.value);
   return (
     <span class="chip">
-      <Popover label={<>{chip.field} <i>{OPERATORS[chip.operator]}</i> {chip.value}</>} title="Edit this condition">
+      <Popover
+        label={
+          <>
+            {chip.field} <i>{OPERATORS[chip.operator]}</i> {chip.value}
+          </>
+        }
+        title="Edit this condition"
+      >
         {(close) => (
           <div class="edit">
-            <select aria-label="Operator" value={chip.operator} onChange={(event) => onChange({ ...chip, operator: event.currentTarget.value as Operator })}>
+            <select
+              aria-label="Operator"
+              value={chip.operator}
+              onChange={(event) => onChange({ ...chip, operator: event.currentTarget.value as Operator })}
+            >
               {Object.entries(OPERATORS).map(([operator, name]) => (
-                <option key={operator} value={operator}>{name}</option>
+                <option key={operator} value={operator}>
+                  {name}
+                </option>
               ))}
             </select>
             <input
@@ -121,30 +211,57 @@ function ChipButton({ chip, onChange }: { chip: Chip; onChange: (next: Chip | nu
                 onChange({ ...chip, value });
               }}
             />
-            {opposite && <button type="button" onClick={() => onChange(opposite)}>Negate</button>}
+            {opposite && (
+              <button type="button" onClick={() => onChange(opposite)}>
+                Negate
+              </button>
+            )}
           </div>
         )}
       </Popover>
-      <button type="button" aria-label={`Remove ${chip.field}`} title="Remove" onClick={() => onChange(null)}>✕</button>
+      <button type="button" aria-label={`Remove ${chip.field}`} title="Remove" onClick={() => onChange(null)}>
+        ✕
+      </button>
     </span>
   );
 }
 
-function Fields({ project, mode, typed, onChoose }: { project: string; mode: Mode; typed: string; onChoose: (name: string) => void }) {
+function Fields({
+  project,
+  mode,
+  typed,
+  onChoose,
+}: {
+  project: string;
+  mode: Mode;
+  typed: string;
+  onChoose: (name: string) => void;
+}) {
   const { data } = useQuery(PathsDocument, typed.includes(".") ? { projectId: project } : null, { isShown: false });
   const paths = data?.callsPaths?.paths.map(({ path }) => path) ?? ["inputs.", "output.", "attributes.", "summary."];
-  const names = [...FIELDS, ...(mode === "traces" ? OF_TRACES : []), ...paths].filter((name) => name.toLowerCase().includes(typed.toLowerCase())).slice(0, 60);
+  const names = [...FIELDS, ...(mode === "traces" ? OF_TRACES : []), ...paths]
+    .filter((name) => name.toLowerCase().includes(typed.toLowerCase()))
+    .slice(0, 60);
   return (
     <>
       {names.map((name) => (
-        <button key={name} type="button" role="option" onClick={() => onChoose(name)}>{name}</button>
+        <button key={name} type="button" role="option" onClick={() => onChoose(name)}>
+          {name}
+        </button>
       ))}
       {typed && <p class="muted">Enter searches all calls for “{typed}”.</p>}
     </>
   );
 }
 
-function Values({ project, field, typed, found, mode, onChoose }: {
+function Values({
+  project,
+  field,
+  typed,
+  found,
+  mode,
+  onChoose,
+}: {
   project: string;
   field: string;
   typed: string;
@@ -156,25 +273,45 @@ function Values({ project, field, typed, found, mode, onChoose }: {
   const isPath = /^(inputs|output|attributes|summary)\./.test(name);
   const asks = WITH_FACETS.has(name) || isPath;
   const filter = mode === "calls" ? found.filter : { ...found.filter, traceRootsOnly: true };
-  const { data, error, isLoading } = useQuery(FacetsDocument, asks ? { projectId: project, fields: [name], filter, query: found.query, limit: 50 } : null, { isShown: false, pause: 150 });
-  const values = (data?.callsFacets?.[0]?.values ?? []).filter(({ value }) => String(value).toLowerCase().includes(typed.toLowerCase()));
-  if (!asks) return <p class="muted">Type a value, then Enter{NUMBERS.has(field) ? ". Durations are milliseconds, and costs US dollars" : ""}.</p>;
+  const { data, error, isLoading } = useQuery(
+    FacetsDocument,
+    asks ? { projectId: project, fields: [name], filter, query: found.query, limit: 50 } : null,
+    { isShown: false, pause: 150 },
+  );
+  const values = (data?.callsFacets?.[0]?.values ?? []).filter(({ value }) =>
+    String(value).toLowerCase().includes(typed.toLowerCase()),
+  );
+  if (!asks)
+    return (
+      <p class="muted">
+        Type a value, then Enter{NUMBERS.has(field) ? ". Durations are milliseconds, and costs US dollars" : ""}.
+      </p>
+    );
   if (error) return <p class="error">{error.message}</p>;
   return (
     <>
       {values.map(({ value, count: number }) => (
-        <button key={String(value)} type="button" role="option" onClick={() => onChoose(typeof value === "string" ? value : JSON.stringify(value))}>
+        <button
+          key={String(value)}
+          type="button"
+          role="option"
+          onClick={() => onChoose(typeof value === "string" ? value : JSON.stringify(value))}
+        >
           <span>{String(value)}</span> <span class="muted">{count(number)}</span>
         </button>
       ))}
-      {values.length === 0 && <p class="muted">{isLoading ? "…" : "No value begins so. Enter takes the text as it is."}</p>}
+      {values.length === 0 && (
+        <p class="muted">{isLoading ? "…" : "No value begins so. Enter takes the text as it is."}</p>
+      )}
     </>
   );
 }
 
 /** The query language as JSON, for experts. */
 function Expert({ dsl }: { dsl: unknown }) {
-  const [text, setText] = useState(() => address.peek().get("dsl") ?? '{"$gt": [{"$getField": "latency_ms"}, {"$literal": 1000}]}');
+  const [text, setText] = useState(
+    () => address.peek().get("dsl") ?? '{"$gt": [{"$getField": "latency_ms"}, {"$literal": 1000}]}',
+  );
   let problem: string | null = dsl instanceof Error ? dsl.message : null;
   try {
     JSON.parse(text);
@@ -187,8 +324,12 @@ function Expert({ dsl }: { dsl: unknown }) {
         Condition below <code>$expr</code>, as JSON
         <textarea rows={3} spellcheck={false} value={text} onInput={(event) => setText(event.currentTarget.value)} />
       </label>
-      <button type="button" disabled={problem !== null} onClick={() => go(here({ dsl: text }))}>Apply</button>
-      <button type="button" onClick={() => go(here({ dsl: null }))}>Remove</button>
+      <button type="button" disabled={problem !== null} onClick={() => go(here({ dsl: text }))}>
+        Apply
+      </button>
+      <button type="button" onClick={() => go(here({ dsl: null }))}>
+        Remove
+      </button>
       {problem && <span class="error">{problem}</span>}
     </div>
   );

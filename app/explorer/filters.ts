@@ -82,8 +82,7 @@ export const negated = (chip: Chip): Chip | null => {
 };
 
 /** Return a chip as it is in the address: `field:operator:value`. Colons and backslashes of the field get a backslash. */
-export const chipText = ({ field, operator, value }: Chip) =>
-  `${field.replace(/[:\\]/g, "\\$&")}:${operator}:${value}`;
+export const chipText = ({ field, operator, value }: Chip) => `${field.replace(/[:\\]/g, "\\$&")}:${operator}:${value}`;
 
 /** Read a chip of the address; null if it is none. */
 export function parseChip(text: string): Chip | null {
@@ -152,9 +151,7 @@ function operation(chip: Chip): object {
 }
 
 const asQuery = (operations: readonly object[]): QueryInput | null =>
-  operations.length === 0
-    ? null
-    : { json: { $expr: operations.length === 1 ? operations[0] : { $and: operations } } };
+  operations.length === 0 ? null : { json: { $expr: operations.length === 1 ? operations[0] : { $and: operations } } };
 
 /** Translate chips, a period and an expert's query (`dsl`, JSON below `$expr`) for a list of some mode. */
 export function condition(chips: readonly Chip[], period: Period, mode: Mode, dsl: unknown = null): Condition {

@@ -8,7 +8,9 @@ export function duration(milliseconds: number | null | undefined): string {
   if (milliseconds == null) return NONE;
   if (milliseconds < 0) return `-${duration(-milliseconds)}`;
   if (milliseconds < 999.5) {
-    return milliseconds > 0 && milliseconds < 9.95 ? `${+milliseconds.toFixed(1)} ms` : `${Math.round(milliseconds)} ms`;
+    return milliseconds > 0 && milliseconds < 9.95
+      ? `${+milliseconds.toFixed(1)} ms`
+      : `${Math.round(milliseconds)} ms`;
   }
   if (milliseconds < 59_995) return `${(milliseconds / 1_000).toFixed(2)} s`;
   const seconds = Math.round(milliseconds / 1_000);

@@ -143,9 +143,21 @@ export function Grid<Row>(props: Props<Row>) {
     );
   }
   return (
-    <div class="grid" role="table" aria-label={props.label} aria-rowcount={count + 1} ref={scroller} onScroll={onScroll} tabIndex={0}>
+    <div
+      class="grid"
+      role="table"
+      aria-label={props.label}
+      aria-rowcount={count + 1}
+      ref={scroller}
+      onScroll={onScroll}
+      tabIndex={0}
+    >
       <div class="head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, minWidth: least }}>
-        {props.marked && <span role="columnheader" class="mark"><span class="unseen">Marked</span></span>}
+        {props.marked && (
+          <span role="columnheader" class="mark">
+            <span class="unseen">Marked</span>
+          </span>
+        )}
         {columns.map((column) => (
           <Head key={column.id} column={column} sort={props.sort} onSort={props.onSort} onResize={props.onResize} />
         ))}
@@ -157,7 +169,12 @@ export function Grid<Row>(props: Props<Row>) {
   );
 }
 
-function Head<Row>({ column, sort, onSort, onResize }: {
+function Head<Row>({
+  column,
+  sort,
+  onSort,
+  onResize,
+}: {
   column: Column<Row>;
   sort: string | null;
   onSort: Props<Row>["onSort"];
@@ -175,7 +192,9 @@ function Head<Row>({ column, sort, onSort, onResize }: {
     handle.setPointerCapture(event.pointerId);
     const onMove = (moved: PointerEvent) => onResize(column.id, Math.max(40, width + moved.clientX - from));
     handle.addEventListener("pointermove", onMove);
-    handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", onMove), { once: true });
+    handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", onMove), {
+      once: true,
+    });
   };
   return (
     <span

@@ -10,7 +10,13 @@ import { absoluteTime, exactCount } from "./formats";
 import { HistogramDocument } from "./generated/graphql";
 
 /** Bars of calls over time, stacked by error or not; a drag chooses a range of times. */
-export function Histogram({ project, mode, found, period, listedAt }: {
+export function Histogram({
+  project,
+  mode,
+  found,
+  period,
+  listedAt,
+}: {
   project: string;
   mode: Mode;
   found: Condition;
@@ -22,7 +28,11 @@ export function Histogram({ project, mode, found, period, listedAt }: {
   const to = period.before ? Date.parse(period.before) : listedAt;
   const from = period.after ? Date.parse(period.after) : null;
   const bucket = from === null ? "DAY" : bucketOf(from, to);
-  const { data } = useQuery(HistogramDocument, { projectId: project, filter, query: found.query, bucket, timezone: timezone() }, { pause: 50 });
+  const { data } = useQuery(
+    HistogramDocument,
+    { projectId: project, filter, query: found.query, bucket, timezone: timezone() },
+    { pause: 50 },
+  );
   const rows = (data?.callsAggregate?.rows ?? []).flatMap(({ bucketStart, bucketEnd, count, errorCount }) =>
     bucketStart && bucketEnd ? { start: Date.parse(bucketStart), end: Date.parse(bucketEnd), count, errorCount } : [],
   );
@@ -52,23 +62,39 @@ export function Histogram({ project, mode, found, period, listedAt }: {
   };
   const under = hovered === null ? undefined : rows.find((row) => x(row.start) <= hovered && hovered < x(row.end));
   return (
-    <div class="histogram" ref={box} onPointerDown={onDown} onPointerMove={onMove} onPointerUp={onUp} onPointerLeave={() => setHovered(null)}>
+    <div
+      class="histogram"
+      ref={box}
+      onPointerDown={onDown}
+      onPointerMove={onMove}
+      onPointerUp={onUp}
+      onPointerLeave={() => setHovered(null)}
+    >
       <svg width={width} height={height} role="img" aria-label="Number of rows over time">
         {rows.map((row) => {
           const [left, right] = [x(row.start), Math.max(x(row.start) + 1, x(row.end) - 1)];
           return (
             <g key={row.start}>
               <rect class="bar" x={left} width={right - left} y={height - y(row.count)} height={y(row.count)} />
-              <rect class="bar-error" x={left} width={right - left} y={height - y(row.errorCount)} height={y(row.errorCount)} />
+              <rect
+                class="bar-error"
+                x={left}
+                width={right - left}
+                y={height - y(row.errorCount)}
+                height={y(row.errorCount)}
+              />
             </g>
           );
         })}
-        {brush && <rect class="brush" x={Math.min(...brush)} width={Math.abs(brush[1] - brush[0])} y={0} height={height} />}
+        {brush && (
+          <rect class="brush" x={Math.min(...brush)} width={Math.abs(brush[1] - brush[0])} y={0} height={height} />
+        )}
       </svg>
       <span class="hint muted">
         {under
           ? `${absoluteTime(under.start, isUtc())} · ${exactCount(under.count)} · ${exactCount(under.errorCount)} errors`
-          : rows.length > 0 && `${absoluteTime(first, isUtc()).slice(0, 16)} to ${absoluteTime(last, isUtc()).slice(0, 16)} · drag to zoom`}
+          : rows.length > 0 &&
+            `${absoluteTime(first, isUtc()).slice(0, 16)} to ${absoluteTime(last, isUtc()).slice(0, 16)} · drag to zoom`}
       </span>
     </div>
   );

@@ -26,7 +26,8 @@ export function Json({ value, path, onFilter }: Props) {
   );
 }
 
-const pathOf = (path: string | undefined, name: string) => path && `${path}.${name.replaceAll("\\", "\\\\").replaceAll(".", "\\.")}`;
+const pathOf = (path: string | undefined, name: string) =>
+  path && `${path}.${name.replaceAll("\\", "\\\\").replaceAll(".", "\\.")}`;
 
 function Value({ value, path, onFilter, depth }: Props & { depth: number }) {
   if (value === null || typeof value !== "object") return <Leaf value={value} path={path} onFilter={onFilter} />;
@@ -53,7 +54,8 @@ function Branch({ value, path, onFilter, depth }: Props & { value: object; depth
             const member = (value as Record<string, unknown>)[name];
             return (
               <li key={name}>
-                <span class="name">{name}</span>: <Value value={member} path={pathOf(path, name)} onFilter={onFilter} depth={depth + 1} />
+                <span class="name">{name}</span>:{" "}
+                <Value value={member} path={pathOf(path, name)} onFilter={onFilter} depth={depth + 1} />
               </li>
             );
           })}
@@ -77,7 +79,11 @@ function Leaf({ value, path, onFilter }: Props) {
   const shown = isWhole || text.length <= LONG ? text : `${text.slice(0, LONG)}…`;
   return (
     <span class="leaf">
-      {type === "string" && text.length < LONG && refLink(text) ? <RefLink to={text} /> : <bdi class={`is-${type}`}>{type === "string" ? `"${shown}"` : shown}</bdi>}
+      {type === "string" && text.length < LONG && refLink(text) ? (
+        <RefLink to={text} />
+      ) : (
+        <bdi class={`is-${type}`}>{type === "string" ? `"${shown}"` : shown}</bdi>
+      )}
       {shown.length < text.length && (
         <button type="button" onClick={() => setWhole(true)}>
           all {count(text.length)}
@@ -87,7 +93,12 @@ function Leaf({ value, path, onFilter }: Props) {
         <span class="actions">
           <Copy text={path} title={`Copy the path ${path}`} />
           {onFilter && text.length <= 1_000 && value !== null && (
-            <button type="button" class="copy" title={`Calls with this value at ${path}`} onClick={() => onFilter(path, value)}>
+            <button
+              type="button"
+              class="copy"
+              title={`Calls with this value at ${path}`}
+              onClick={() => onFilter(path, value)}
+            >
               =
             </button>
           )}

@@ -23,7 +23,11 @@ const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
   threads: { view: lazy(() => import("./threads").then(({ Threads }) => Threads)), title: "Threads", key: "h" },
   charts: { view: lazy(() => import("./charts").then(({ Charts }) => Charts)), title: "Charts", key: "c" },
   objects: { view: lazy(() => import("./objects").then(({ Objects }) => Objects)), title: "Objects", key: "o" },
-  evaluations: { view: lazy(() => import("./evaluations").then(({ Evaluations }) => Evaluations)), title: "Evaluations", key: "v" },
+  evaluations: {
+    view: lazy(() => import("./evaluations").then(({ Evaluations }) => Evaluations)),
+    title: "Evaluations",
+    key: "v",
+  },
   compare: { view: lazy(() => import("./compare").then(({ Compare }) => Compare)) },
   playground: { view: lazy(() => import("./playground").then(({ Playground }) => Playground)) },
 };
@@ -39,7 +43,12 @@ function App() {
   const project = address.value.get("p");
   const view = address.value.get("v") ?? (project ? "traces" : "projects");
   const shortcuts = Object.fromEntries(IN_BAR.map((each) => [`g ${each.key}`, () => project && go(there(each.name))]));
-  useKeys({ ...shortcuts, "g p": () => go("?"), "?": () => (isHelpOpen.value = true), y: () => void navigator.clipboard?.writeText(window.location.href) });
+  useKeys({
+    ...shortcuts,
+    "g p": () => go("?"),
+    "?": () => (isHelpOpen.value = true),
+    y: () => void navigator.clipboard?.writeText(window.location.href),
+  });
   useEffect(() => {
     document.title = [project, "LoomQL"].filter(Boolean).join(" · ");
   }, [project]);
@@ -105,7 +114,12 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
       <nav aria-label="Views">
         {project &&
           IN_BAR.map(({ name, title, key }) => (
-            <a key={name} href={there(name)} aria-current={(view in PARENTS ? PARENTS[view] : view) === name ? "page" : undefined} title={`g ${key}`}>
+            <a
+              key={name}
+              href={there(name)}
+              aria-current={(view in PARENTS ? PARENTS[view] : view) === name ? "page" : undefined}
+              title={`g ${key}`}
+            >
               {title}
             </a>
           ))}
@@ -130,7 +144,14 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
 
 function ProjectSwitch({ project }: { project: string }) {
   return (
-    <Popover label={<>{project} <span aria-hidden="true">▾</span></>} title="Switch the project">
+    <Popover
+      label={
+        <>
+          {project} <span aria-hidden="true">▾</span>
+        </>
+      }
+      title="Switch the project"
+    >
       {(close) => <ProjectList close={close} />}
     </Popover>
   );
@@ -156,10 +177,22 @@ function ProjectList({ close }: { close: () => void }) {
 function TimeRange() {
   const [from, to] = [address.value.get("from"), address.value.get("to")];
   const known = PERIODS.find(([period]) => period === from && !to)?.[1];
-  const local = (text: string | null) => (text && !Number.isNaN(Date.parse(text)) ? new Date(Date.parse(text) - (isUtc() ? 0 : new Date(text).getTimezoneOffset() * 60_000)).toISOString().slice(0, 16) : "");
+  const local = (text: string | null) =>
+    text && !Number.isNaN(Date.parse(text))
+      ? new Date(Date.parse(text) - (isUtc() ? 0 : new Date(text).getTimezoneOffset() * 60_000))
+          .toISOString()
+          .slice(0, 16)
+      : "";
   const parsed = (text: string) => (text ? new Date(isUtc() ? `${text}Z` : text).toISOString() : null);
   return (
-    <Popover label={known ?? (from || to ? `${local(from).replace("T", " ") || "…"} – ${local(to).replace("T", " ") || "now"}` : "All times")} title="Range of times" className="right">
+    <Popover
+      label={
+        known ??
+        (from || to ? `${local(from).replace("T", " ") || "…"} – ${local(to).replace("T", " ") || "now"}` : "All times")
+      }
+      title="Range of times"
+      className="right"
+    >
       {(close) => (
         <div class="times">
           <a href={here({ from: null, to: null })} onClick={close}>
@@ -171,10 +204,20 @@ function TimeRange() {
             </a>
           ))}
           <label>
-            From <input type="datetime-local" value={local(from)} onChange={(event) => go(here({ from: parsed(event.currentTarget.value) }))} />
+            From{" "}
+            <input
+              type="datetime-local"
+              value={local(from)}
+              onChange={(event) => go(here({ from: parsed(event.currentTarget.value) }))}
+            />
           </label>
           <label>
-            To <input type="datetime-local" value={local(to)} onChange={(event) => go(here({ to: parsed(event.currentTarget.value) }))} />
+            To{" "}
+            <input
+              type="datetime-local"
+              value={local(to)}
+              onChange={(event) => go(here({ to: parsed(event.currentTarget.value) }))}
+            />
           </label>
           <a href={here({ utc: isUtc() ? null : "" })}>{isUtc() ? "Show local times" : "Show times in UTC"}</a>
         </div>
@@ -193,7 +236,12 @@ function Theme() {
   }, [theme]);
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] ?? "system";
   return (
-    <button type="button" title={`Theme: ${theme}. Click for ${next}`} aria-label={`Theme: ${theme}`} onClick={() => setTheme(next)}>
+    <button
+      type="button"
+      title={`Theme: ${theme}. Click for ${next}`}
+      aria-label={`Theme: ${theme}`}
+      onClick={() => setTheme(next)}
+    >
       {{ system: "◐", light: "☀", dark: "☾" }[theme]}
     </button>
   );

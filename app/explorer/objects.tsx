@@ -7,14 +7,24 @@ import { ask, endpoint, useQuery, useShown } from "./api";
 import { Copy, Empty, Problem, Skeleton, Status, Time } from "./components";
 import { lineDifferences, sortedText } from "./differences";
 import { bytes, count, exactCount, shortId } from "./formats";
-import { ObjectDocument, type ObjectQuery, ObjectsDocument, ObjectValueDocument, TableRowsDocument } from "./generated/graphql";
+import {
+  ObjectDocument,
+  type ObjectQuery,
+  ObjectsDocument,
+  ObjectValueDocument,
+  TableRowsDocument,
+} from "./generated/graphql";
 import { type Column, Grid } from "./grid";
 import { Json } from "./json";
 import { Rows } from "./rows";
 
 export function Objects({ project }: { project: string }) {
   const [name, digest] = [address.value.get("o"), address.value.get("d")];
-  return name === null ? <ObjectList project={project} /> : <ObjectPage key={`${name} ${digest}`} project={project} name={name} digest={digest ?? "latest"} />;
+  return name === null ? (
+    <ObjectList project={project} />
+  ) : (
+    <ObjectPage key={`${name} ${digest}`} project={project} name={name} digest={digest ?? "latest"} />
+  );
 }
 
 const PAGE = 200;
@@ -26,18 +36,30 @@ function ObjectList({ project }: { project: string }) {
   const [typed, setTyped] = useState("");
   if (error) return <Problem error={error} retry={retry} />;
   if (!data) return <Skeleton />;
-  const objects = (data.objs?.nodes ?? []).filter(({ objectId }) => objectId.toLowerCase().includes(typed.toLowerCase()));
+  const objects = (data.objs?.nodes ?? []).filter(({ objectId }) =>
+    objectId.toLowerCase().includes(typed.toLowerCase()),
+  );
   const classes = [...new Set(data.objs?.nodes.flatMap(({ baseObjectClass }) => baseObjectClass ?? []))].sort();
   return (
     <main>
       <div class="bar">
         <h1>Objects</h1>
         <span class="muted">{exactCount(data.objs?.totalCount ?? 0)}</span>
-        <input type="search" aria-label="Filter by name" placeholder="Filter by name" value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
+        <input
+          type="search"
+          aria-label="Filter by name"
+          placeholder="Filter by name"
+          value={typed}
+          onInput={(event) => setTyped(event.currentTarget.value)}
+        />
         <span class="tabs" role="group" aria-label="Classes">
-          <a href={here({ class: null })} aria-current={asked === null}>all</a>
+          <a href={here({ class: null })} aria-current={asked === null}>
+            all
+          </a>
           {[...new Set([...classes, ...(asked ? [asked] : [])])].map((each) => (
-            <a key={each} href={here({ class: each })} aria-current={asked === each}>{each}</a>
+            <a key={each} href={here({ class: each })} aria-current={asked === each}>
+              {each}
+            </a>
           ))}
         </span>
       </div>
@@ -60,11 +82,15 @@ function ObjectList({ project }: { project: string }) {
           <tbody>
             {objects.map((object) => (
               <tr key={object.objectId}>
-                <td><a href={there("objects", { o: object.objectId })}>{object.objectId}</a></td>
+                <td>
+                  <a href={there("objects", { o: object.objectId })}>{object.objectId}</a>
+                </td>
                 <td>{object.leafObjectClass ?? object.baseObjectClass}</td>
                 <td class="number">v{object.versionIndex}</td>
                 <td class="number">{bytes(object.sizeBytes)}</td>
-                <td><Time at={object.createdAt} /></td>
+                <td>
+                  <Time at={object.createdAt} />
+                </td>
                 <td>{object.wbUserId}</td>
               </tr>
             ))}
@@ -95,23 +121,34 @@ function ObjectPage({ project, name, digest }: { project: string; name: string; 
   return (
     <main class="object">
       <h1>
-        <a href={there("objects")}>Objects</a> / {object.objectId} v{object.versionIndex} <Copy text={object.ref} title="Copy the ref" />
+        <a href={there("objects")}>Objects</a> / {object.objectId} v{object.versionIndex}{" "}
+        <Copy text={object.ref} title="Copy the ref" />
       </h1>
       <div class="muted">
-        {object.leafObjectClass ?? object.baseObjectClass ?? "object"} · <Time at={object.createdAt} /> · {bytes(object.sizeBytes)} · <code>{shortId(object.digest)}</code>
+        {object.leafObjectClass ?? object.baseObjectClass ?? "object"} · <Time at={object.createdAt} /> ·{" "}
+        {bytes(object.sizeBytes)} · <code>{shortId(object.digest)}</code>
         {object.wbUserId && ` · by ${object.wbUserId}`}
       </div>
       <div class="columns">
         <section>
-          {compared !== null ? <Difference project={project} object={object} other={compared} /> : <Value project={project} object={object} />}
+          {compared !== null ? (
+            <Difference project={project} object={object} other={compared} />
+          ) : (
+            <Value project={project} object={object} />
+          )}
         </section>
         <aside>
           <h2>Versions</h2>
           <ul class="versions">
             {[...object.versions.nodes].reverse().map((version) => (
               <li key={version.digest} aria-current={version.digest === object.digest}>
-                <a href={there("objects", { o: name, d: version.digest })}>v{version.versionIndex}</a> <span class="muted"><Time at={version.createdAt} /></span>{" "}
-                {version.digest !== object.digest && <a href={here({ d: object.digest, with: version.digest })}>compare</a>}
+                <a href={there("objects", { o: name, d: version.digest })}>v{version.versionIndex}</a>{" "}
+                <span class="muted">
+                  <Time at={version.createdAt} />
+                </span>{" "}
+                {version.digest !== object.digest && (
+                  <a href={here({ d: object.digest, with: version.digest })}>compare</a>
+                )}
               </li>
             ))}
           </ul>
@@ -119,7 +156,11 @@ function ObjectPage({ project, name, digest }: { project: string; name: string; 
           <ul class="versions">
             {object.usedBy.nodes.map((call) => (
               <li key={call.id}>
-                <Status status={call.status} /> <a href={there("trace", { t: call.traceId, call: call.id })}>{call.traceName}</a> <span class="muted"><Time at={call.startedAt} /></span>
+                <Status status={call.status} />{" "}
+                <a href={there("trace", { t: call.traceId, call: call.id })}>{call.traceName}</a>{" "}
+                <span class="muted">
+                  <Time at={call.startedAt} />
+                </span>
               </li>
             ))}
           </ul>
@@ -127,7 +168,10 @@ function ObjectPage({ project, name, digest }: { project: string; name: string; 
           <ul class="versions">
             {object.evaluationRuns.nodes.map((run) => (
               <li key={run.id}>
-                <a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a> <span class="muted"><Time at={run.startedAt} /></span>
+                <a href={there("evaluations", { run: run.id })}>{run.displayName ?? shortId(run.id)}</a>{" "}
+                <span class="muted">
+                  <Time at={run.startedAt} />
+                </span>
               </li>
             ))}
           </ul>
@@ -145,7 +189,8 @@ interface Template {
 /** Return the messages of a prompt's value; null if it is no prompt. */
 function templatesOf(value: unknown): Template[] | null {
   const { messages, content } = (value ?? {}) as { messages?: unknown; content?: unknown };
-  if (Array.isArray(messages) && messages.every((each) => each && typeof each === "object")) return messages as Template[];
+  if (Array.isArray(messages) && messages.every((each) => each && typeof each === "object"))
+    return messages as Template[];
   return typeof content === "string" ? [{ role: "prompt", content }] : null;
 }
 
@@ -163,7 +208,10 @@ function Value({ project, object }: { project: string; object: Obj }) {
         const source = new URL(`files/${project}/${digest}`, endpoint).href;
         return (
           <p key={name}>
-            <a href={source} target="_blank" rel="noopener noreferrer">{name}</a> <span class="muted">{bytes(file?.sizeBytes)}</span>
+            <a href={source} target="_blank" rel="noopener noreferrer">
+              {name}
+            </a>{" "}
+            <span class="muted">{bytes(file?.sizeBytes)}</span>
             {file?.contentType.startsWith("image/") && <img class="thumbnail" src={source} alt={name} loading="lazy" />}
           </p>
         );
@@ -179,7 +227,11 @@ function Value({ project, object }: { project: string; object: Obj }) {
 }
 
 function Difference({ project, object, other }: { project: string; object: Obj; other: string }) {
-  const { data, error } = useQuery(ObjectValueDocument, { projectId: project, objectId: object.objectId, digest: other });
+  const { data, error } = useQuery(ObjectValueDocument, {
+    projectId: project,
+    objectId: object.objectId,
+    digest: other,
+  });
   if (error) return <Problem error={error} />;
   if (!data) return <Skeleton />;
   const isNewer = (data.obj?.versionIndex ?? 0) > object.versionIndex;
@@ -212,7 +264,9 @@ interface TableRow {
 /** The rows of a table; its columns are the keys of the first rows. */
 export function TableView({ project, digest, number }: { project: string; digest: string; number: number }) {
   const sort = address.value.get("s");
-  const sortBy = sort ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }] : undefined;
+  const sortBy = sort
+    ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }]
+    : undefined;
   const [widths, setWidths] = useState<Record<string, number>>({});
   const [opened, setOpened] = useState<TableRow | null>(null);
   const rows = useMemo(
@@ -236,10 +290,26 @@ export function TableView({ project, digest, number }: { project: string; digest
     return value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value);
   };
   const columns: Column<TableRow>[] = [
-    { id: "#", title: "#", width: 64, isNumber: true, cell: (row) => (row.originalIndex == null ? "" : count(row.originalIndex)) },
-    ...[...names].slice(0, 30).map((name) => ({ id: name, title: name, width: widths[name] ?? 220, sort: name.replaceAll(".", "\\."), cell: (row: TableRow) => text(row, name).slice(0, 300), text: (row: TableRow) => text(row, name).slice(0, 1_000) })),
+    {
+      id: "#",
+      title: "#",
+      width: 64,
+      isNumber: true,
+      cell: (row) => (row.originalIndex == null ? "" : count(row.originalIndex)),
+    },
+    ...[...names]
+      .slice(0, 30)
+      .map((name) => ({
+        id: name,
+        title: name,
+        width: widths[name] ?? 220,
+        sort: name.replaceAll(".", "\\."),
+        cell: (row: TableRow) => text(row, name).slice(0, 300),
+        text: (row: TableRow) => text(row, name).slice(0, 1_000),
+      })),
   ];
-  if (columns.length === 1) columns.push({ id: "value", title: "Value", width: 400, cell: (row) => JSON.stringify(row.val)?.slice(0, 300) });
+  if (columns.length === 1)
+    columns.push({ id: "value", title: "Value", width: 400, cell: (row) => JSON.stringify(row.val)?.slice(0, 300) });
   return (
     <div class="table">
       <div class="bar">

@@ -48,7 +48,11 @@ const USUAL = 300;
 const ROUNDED = 2_000;
 
 const redirectUri = () => window.location.href.split(/[?#]/)[0] as string;
-const encoded = (bytes: Uint8Array) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const encoded = (bytes: Uint8Array) =>
+  btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 const random = () => encoded(crypto.getRandomValues(new Uint8Array(32)));
 const started = () => JSON.parse(sessionStorage.getItem(STARTED) ?? "null") as Started | null;
 
@@ -84,21 +88,27 @@ async function read(url: string, form?: Record<string, string>): Promise<Record<
   }
   const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>;
   if (response.ok) return answer;
-  throw new SignInError(`${new URL(url).origin} refused the request: ${answer["error_description"] ?? answer["error"] ?? `status ${response.status}`}`, response.status < 500);
+  throw new SignInError(
+    `${new URL(url).origin} refused the request: ${answer["error_description"] ?? answer["error"] ?? `status ${response.status}`}`,
+    response.status < 500,
+  );
 }
 
 async function discovered({ issuer }: Issuer): Promise<{ authorization: string; token: string }> {
   const found = await read(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
   const { authorization_endpoint: authorization, token_endpoint: token } = found;
   if (found["issuer"] !== issuer || typeof authorization !== "string" || typeof token !== "string") {
-    throw new SignInError(`The discovery document of ${issuer} is not valid: it names another issuer, or lacks an endpoint.`);
+    throw new SignInError(
+      `The discovery document of ${issuer} is not valid: it names another issuer, or lacks an endpoint.`,
+    );
   }
   return { authorization, token };
 }
 
 /** Leave the page for the issuer's. */
 export async function signIn(issuer: Issuer): Promise<void> {
-  if (!window.isSecureContext) throw new SignInError("The browser allows a sign-in only on a page with https, or on this computer.");
+  if (!window.isSecureContext)
+    throw new SignInError("The browser allows a sign-in only on a page with https, or on this computer.");
   const start: Started = { state: random(), nonce: random(), verifier: random(), href: window.location.search || "?" };
   const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(start.verifier));
   const url = new URL((await discovered(issuer)).authorization);
@@ -128,10 +138,15 @@ export async function finish(issuer: Issuer, answer: URLSearchParams): Promise<S
   sessionStorage.removeItem(STARTED);
   if (!start) throw new SignInError("This sign-in began in another tab, or was answered before. Sign in again.");
   if (answer.get("state") !== start.state || (answer.get("iss") ?? issuer.issuer) !== issuer.issuer) {
-    throw new SignInError("The answer belongs to another sign-in (its state differs), so the page ignored it. Sign in again.");
+    throw new SignInError(
+      "The answer belongs to another sign-in (its state differs), so the page ignored it. Sign in again.",
+    );
   }
   const [refusal, description] = [answer.get("error"), answer.get("error_description")];
-  if (refusal === "access_denied") throw new SignInError(`The issuer denied access. ${description ?? "You may have cancelled, or your account may not use LoomQL."}`);
+  if (refusal === "access_denied")
+    throw new SignInError(
+      `The issuer denied access. ${description ?? "You may have cancelled, or your account may not use LoomQL."}`,
+    );
   if (refusal) throw new SignInError(`The issuer ended the sign-in: ${description ?? refusal}`);
   const form = {
     grant_type: "authorization_code",
@@ -162,7 +177,16 @@ function sessionOf(issuer: Issuer, tokens: Tokens, formerRefreshToken: string | 
   const since = Date.now();
   const lifetime = 1_000 * (exp - iat);
   const renewAt = since + Math.max(lifetime - AHEAD, lifetime / 2);
-  return { key, token: { startsAt: Math.max(iat, nbf), endsAt: exp, since, renewAt, refreshToken: tokens.refresh_token ?? formerRefreshToken } };
+  return {
+    key,
+    token: {
+      startsAt: Math.max(iat, nbf),
+      endsAt: exp,
+      since,
+      renewAt,
+      refreshToken: tokens.refresh_token ?? formerRefreshToken,
+    },
+  };
 }
 
 let renewing: Promise<Session> | null = null;
@@ -170,7 +194,8 @@ let renewing: Promise<Session> | null = null;
 /** Return the session, renewed if its token ends soon, or if the server refused one that is not new. */
 export async function renewed(issuer: Issuer, session: Session, isRefused: boolean): Promise<Session> {
   const { token } = session;
-  const isDue = token?.refreshToken && Date.now() > (isRefused ? Math.min(token.since + AHEAD, token.renewAt) : token.renewAt);
+  const isDue =
+    token?.refreshToken && Date.now() > (isRefused ? Math.min(token.since + AHEAD, token.renewAt) : token.renewAt);
   if (!isDue) return session;
   renewing ??= refreshed(issuer, session).finally(() => (renewing = null));
   return renewing;
@@ -185,15 +210,20 @@ async function refreshed(issuer: Issuer, session: Session): Promise<Session> {
   } catch (error) {
     if (!(error instanceof SignInError)) throw error;
     // While the issuer does not answer, the token may still be valid; a later request tries again.
-    return { ...session, token: error.isFinal ? { ...token, refreshToken: null } : { ...token, renewAt: Date.now() + AHEAD } };
+    return {
+      ...session,
+      token: error.isFinal ? { ...token, refreshToken: null } : { ...token, renewAt: Date.now() + AHEAD },
+    };
   }
 }
 
 /** Say why the server refused a token, by the server's clock. */
 export function reason({ startsAt, endsAt, renewAt }: Token, serverTime: number): string {
   const minutes = Math.ceil(Math.abs(1_000 * startsAt - serverTime) / 60_000);
-  const skew = (side: string) => `The server's clock is ${minutes} min ${side} the issuer's, so it refuses the new token. An administrator sets the clocks.`;
+  const skew = (side: string) =>
+    `The server's clock is ${minutes} min ${side} the issuer's, so it refuses the new token. An administrator sets the clocks.`;
   if (1_000 * startsAt > serverTime + ROUNDED) return skew("behind");
-  if (1_000 * endsAt > serverTime + ROUNDED) return "The server does not accept the issuer's token. Its log says why at the level debug.";
+  if (1_000 * endsAt > serverTime + ROUNDED)
+    return "The server does not accept the issuer's token. Its log says why at the level debug.";
   return Date.now() < renewAt ? skew("ahead of") : "Your sign-in has ended.";
 }

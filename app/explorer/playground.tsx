@@ -7,7 +7,13 @@ import { useQuery, useRole, watch } from "./api";
 import { Messages } from "./chat";
 import { Empty, Problem, Skeleton } from "./components";
 import { count, duration, money } from "./formats";
-import { CompleteDocument, type CompleteSubscription, type MessageFragment, PlaygroundCallDocument, type PlaygroundCallQuery } from "./generated/graphql";
+import {
+  CompleteDocument,
+  type CompleteSubscription,
+  type MessageFragment,
+  PlaygroundCallDocument,
+  type PlaygroundCallQuery,
+} from "./generated/graphql";
 import { AddToDataset } from "./selection";
 
 interface Edited {
@@ -53,7 +59,12 @@ export function Playground({ project }: { project: string }) {
 }
 
 type Call = NonNullable<PlaygroundCallQuery["call"]>;
-type Answer = { text: string; isDone: boolean; error: string | null; call: NonNullable<CompleteSubscription["completionsCreateStream"]["call"]> | null };
+type Answer = {
+  text: string;
+  isDone: boolean;
+  error: string | null;
+  call: NonNullable<CompleteSubscription["completionsCreateStream"]["call"]> | null;
+};
 
 function Editor({ project, call }: { project: string; call: Call }) {
   const inputs = (call.inputs ?? {}) as Parameters;
@@ -65,7 +76,11 @@ function Editor({ project, call }: { project: string; call: Call }) {
     return (call.messages ?? []).map((message) => ({ role: message.role, content: textOf(message) }));
   });
   const [parameters, setParameters] = useState(() =>
-    JSON.stringify(Object.fromEntries(Object.entries(inputs).filter(([name, value]) => name in NAMES && value != null)), null, 2),
+    JSON.stringify(
+      Object.fromEntries(Object.entries(inputs).filter(([name, value]) => name in NAMES && value != null)),
+      null,
+      2,
+    ),
   );
   const [isSaved, setSaved] = useState(true);
   const [isAdding, setAdding] = useState(false);
@@ -87,7 +102,9 @@ function Editor({ project, call }: { project: string; call: Call }) {
     running.current?.abort();
     const abort = (running.current = new AbortController());
     setAnswer({ text: "", isDone: false, error: null, call: null });
-    const given = Object.fromEntries(Object.entries(parsed ?? {}).map(([name, value]) => [NAMES[name] as string, value]));
+    const given = Object.fromEntries(
+      Object.entries(parsed ?? {}).map(([name, value]) => [NAMES[name] as string, value]),
+    );
     let text = "";
     const variables = { projectId: project, inputs: { model, messages, ...given }, trackLlmCall: isSaved };
     watch(
@@ -124,43 +141,92 @@ function Editor({ project, call }: { project: string; call: Call }) {
           {messages.map((message, at) => (
             <div key={at} class="edited">
               <div class="bar">
-                <select aria-label="Role" value={message.role} onChange={(event) => setMessages(messages.with(at, { ...message, role: event.currentTarget.value }))}>
+                <select
+                  aria-label="Role"
+                  value={message.role}
+                  onChange={(event) => setMessages(messages.with(at, { ...message, role: event.currentTarget.value }))}
+                >
                   {[...new Set(["system", "developer", "user", "assistant", "tool", message.role])].map((role) => (
                     <option key={role}>{role}</option>
                   ))}
                 </select>
-                <button type="button" class="copy" onClick={() => setMessages(messages.toSpliced(at, 1))}>Remove</button>
+                <button type="button" class="copy" onClick={() => setMessages(messages.toSpliced(at, 1))}>
+                  Remove
+                </button>
               </div>
               {typeof message.content === "string" || message.content == null ? (
-                <textarea rows={Math.min(12, 2 + String(message.content ?? "").split("\n").length)} aria-label={`Message of the ${message.role}`} value={message.content ?? ""} onInput={(event) => setMessages(messages.with(at, { ...message, content: event.currentTarget.value }))} />
+                <textarea
+                  rows={Math.min(12, 2 + String(message.content ?? "").split("\n").length)}
+                  aria-label={`Message of the ${message.role}`}
+                  value={message.content ?? ""}
+                  onInput={(event) =>
+                    setMessages(messages.with(at, { ...message, content: event.currentTarget.value }))
+                  }
+                />
               ) : (
                 <pre>{JSON.stringify(message.content, null, 2)}</pre>
               )}
             </div>
           ))}
-          <button type="button" onClick={() => setMessages([...messages, { role: "user", content: "" }])}>Add a message</button>
+          <button type="button" onClick={() => setMessages([...messages, { role: "user", content: "" }])}>
+            Add a message
+          </button>
           <label>
             Parameters, as JSON
-            <textarea rows={4} spellcheck={false} value={parameters} onInput={(event) => setParameters(event.currentTarget.value)} />
+            <textarea
+              rows={4}
+              spellcheck={false}
+              value={parameters}
+              onInput={(event) => setParameters(event.currentTarget.value)}
+            />
           </label>
           {problem && <p class="error">{problem}</p>}
           <div class="bar">
             {!mayWrite && <span class="muted">Running a model takes the role writer.</span>}
-            <button type="button" hidden={!mayWrite} disabled={problem !== null || !model || messages.length === 0} onClick={run}>Run</button>
-            {answer && !answer.isDone && <button type="button" onClick={() => { running.current?.abort(); setAnswer({ ...answer, isDone: true }); }}>Stop</button>}
+            <button
+              type="button"
+              hidden={!mayWrite}
+              disabled={problem !== null || !model || messages.length === 0}
+              onClick={run}
+            >
+              Run
+            </button>
+            {answer && !answer.isDone && (
+              <button
+                type="button"
+                onClick={() => {
+                  running.current?.abort();
+                  setAnswer({ ...answer, isDone: true });
+                }}
+              >
+                Stop
+              </button>
+            )}
             <label hidden={!mayWrite}>
-              <input type="checkbox" checked={isSaved} onChange={(event) => setSaved(event.currentTarget.checked)} /> Save as a call
+              <input type="checkbox" checked={isSaved} onChange={(event) => setSaved(event.currentTarget.checked)} />{" "}
+              Save as a call
             </label>
           </div>
         </section>
         <section aria-label="Answers">
-          <h2>Original <span class="muted">{duration(call.latencyMs)} · {count(call.totalTokens)} tokens · {money(call.totalCost)}</span></h2>
+          <h2>
+            Original{" "}
+            <span class="muted">
+              {duration(call.latencyMs)} · {count(call.totalTokens)} tokens · {money(call.totalCost)}
+            </span>
+          </h2>
           <Messages project={project} inputs={[]} outputs={call.outputMessages ?? []} />
           {answer && (
             <>
               <h2>
                 New {!answer.isDone && <span class="running">● streams</span>}
-                {answer.call && <span class="muted"> {duration(answer.call.latencyMs)} · {count(answer.call.totalTokens)} tokens · {money(answer.call.totalCost)} </span>}
+                {answer.call && (
+                  <span class="muted">
+                    {" "}
+                    {duration(answer.call.latencyMs)} · {count(answer.call.totalTokens)} tokens ·{" "}
+                    {money(answer.call.totalCost)}{" "}
+                  </span>
+                )}
                 {answer.call && <a href={there("trace", { t: answer.call.traceId, call: answer.call.id })}>open</a>}{" "}
                 {answer.call && (
                   <button type="button" onClick={() => setAdding(true)}>
@@ -169,8 +235,16 @@ function Editor({ project, call }: { project: string; call: Call }) {
                 )}
               </h2>
               {note && <p role="status">{note}</p>}
-              {answer.error && <p class="error" role="alert">{answer.error}</p>}
-              {answer.text && <pre class="plain" aria-live="polite">{answer.text}</pre>}
+              {answer.error && (
+                <p class="error" role="alert">
+                  {answer.error}
+                </p>
+              )}
+              {answer.text && (
+                <pre class="plain" aria-live="polite">
+                  {answer.text}
+                </pre>
+              )}
               {isAdding && answer.call && (
                 <AddToDataset
                   project={project}

@@ -45,7 +45,11 @@ export function Projects() {
 function ProjectRow({ project }: { project: Project }) {
   const today = Math.floor(now.value / DAY) * DAY;
   const filter = { startedAfter: new Date(today - (DAYS - 1) * DAY).toISOString() };
-  const { data } = useQuery(ProjectActivityDocument, { projectId: project.id, filter, timezone: "UTC" }, { isShown: false });
+  const { data } = useQuery(
+    ProjectActivityDocument,
+    { projectId: project.id, filter, timezone: "UTC" },
+    { isShown: false },
+  );
   const rows = data?.callsAggregate?.rows ?? [];
   const counts = new Map(rows.map((row) => [Date.parse(row.bucketStart ?? ""), row]));
   const days = Array.from({ length: DAYS }, (_, day) => counts.get(today - (DAYS - 1 - day) * DAY));
@@ -79,11 +83,23 @@ function Sparkline({ counts, errors }: { counts: number[]; errors: number[] }) {
   const most = Math.max(1, ...counts);
   const bar = (value: number) => (value ? Math.max(1, (value / most) * height) : 0);
   return (
-    <svg class="sparkline" width={counts.length * width} height={height} role="img" aria-label={`Calls by day: ${counts.join(", ")}`}>
+    <svg
+      class="sparkline"
+      width={counts.length * width}
+      height={height}
+      role="img"
+      aria-label={`Calls by day: ${counts.join(", ")}`}
+    >
       {counts.map((value, day) => (
         <>
           <rect class="bar" x={day * width} y={height - bar(value)} width={width - 1} height={bar(value)} />
-          <rect class="bar-error" x={day * width} y={height - bar(errors[day] ?? 0)} width={width - 1} height={bar(errors[day] ?? 0)} />
+          <rect
+            class="bar-error"
+            x={day * width}
+            y={height - bar(errors[day] ?? 0)}
+            width={width - 1}
+            height={bar(errors[day] ?? 0)}
+          />
         </>
       ))}
     </svg>
@@ -99,12 +115,14 @@ export function FirstTrace({ project }: { project: string }) {
       "OpenTelemetry",
       `export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=${base}/v1/traces\nexport OTEL_EXPORTER_OTLP_TRACES_HEADERS=project_id=${project}\nexport OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf`,
     ],
-    ["Weave", `export WF_TRACE_SERVER_URL=${base}/weave\nexport WANDB_BASE_URL=${base}/weave\n# in Python: weave.init("${entity}/${name}")`],
+    [
+      "Weave",
+      `export WF_TRACE_SERVER_URL=${base}/weave\nexport WANDB_BASE_URL=${base}/weave\n# in Python: weave.init("${entity}/${name}")`,
+    ],
     [
       "curl",
       `curl ${endpoint.href} -H 'Content-Type: application/json' -d '${JSON.stringify({
-        query:
-          "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id } }",
+        query: "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id } }",
         variables: {
           call: {
             projectId: project,

@@ -60,7 +60,10 @@ export class Rows<Row> {
   /** Read the rows of a range, and the page after it; requests for other pages end. */
   need(from: number, to: number): void {
     const last = this.end.value === null ? Infinity : Math.max(0, Math.ceil(this.end.value / PAGE) - 1);
-    const [low, high] = [Math.max(0, Math.floor(from / PAGE)), Math.min(last, Math.floor(Math.max(from, to - 1) / PAGE))];
+    const [low, high] = [
+      Math.max(0, Math.floor(from / PAGE)),
+      Math.min(last, Math.floor(Math.max(from, to - 1) / PAGE)),
+    ];
     for (const [page, abort] of this.running) {
       if (page < low - 1 || page > high + 1) {
         abort.abort();

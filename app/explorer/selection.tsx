@@ -27,7 +27,12 @@ export interface Marked {
 
 const MANY = 1_000;
 
-export function Actions({ project, marked, clear, again }: {
+export function Actions({
+  project,
+  marked,
+  clear,
+  again,
+}: {
   project: string;
   marked: readonly Marked[];
   clear: () => void;
@@ -56,45 +61,99 @@ export function Actions({ project, marked, clear, again }: {
     });
   const react = (emoji: string) =>
     run(async () => {
-      const batch = marked.map(({ ref }) => ({ projectId: project, weaveRef: ref, feedbackType: "wandb.reaction.1", payload: { emoji } }));
+      const batch = marked.map(({ ref }) => ({
+        projectId: project,
+        weaveRef: ref,
+        feedbackType: "wandb.reaction.1",
+        payload: { emoji },
+      }));
       await ask(GiveFeedbackToManyDocument, { batch });
       return `${emoji} is on ${exactCount(batch.length)} calls.`;
     });
-  if (marked.length === 0) return note ? <span class="muted" role="status">{note}</span> : null;
+  if (marked.length === 0)
+    return note ? (
+      <span class="muted" role="status">
+        {note}
+      </span>
+    ) : null;
   return (
     <span class="bar" role="group" aria-label="Marked rows">
       <b>{count(marked.length)} marked</b>
-      <button type="button" onClick={clear}>Unmark</button>
+      <button type="button" onClick={clear}>
+        Unmark
+      </button>
       {mayWrite && (
         <>
-          <button type="button" aria-label="React with 👍" onClick={() => react("👍")}>👍</button>
-          <button type="button" aria-label="React with 👎" onClick={() => react("👎")}>👎</button>
-          <button type="button" onClick={() => setAdding(true)}>Add to a dataset</button>
+          <button type="button" aria-label="React with 👍" onClick={() => react("👍")}>
+            👍
+          </button>
+          <button type="button" aria-label="React with 👎" onClick={() => react("👎")}>
+            👎
+          </button>
+          <button type="button" onClick={() => setAdding(true)}>
+            Add to a dataset
+          </button>
         </>
       )}
-      <button type="button" disabled={new Set(marked.map(({ traceId }) => traceId)).size !== 2} title="Mark two traces" onClick={() => go(there("compare", { t: [...new Set(marked.map(({ traceId }) => traceId))] }))}>
+      <button
+        type="button"
+        disabled={new Set(marked.map(({ traceId }) => traceId)).size !== 2}
+        title="Mark two traces"
+        onClick={() => go(there("compare", { t: [...new Set(marked.map(({ traceId }) => traceId))] }))}
+      >
         Compare
       </button>
-      {mayWrite && <button type="button" class="error" onClick={() => setDeleting(true)}>Delete</button>}
-      {note && <span class="muted" role="status">{note}</span>}
+      {mayWrite && (
+        <button type="button" class="error" onClick={() => setDeleting(true)}>
+          Delete
+        </button>
+      )}
+      {note && (
+        <span class="muted" role="status">
+          {note}
+        </span>
+      )}
       {error && <Problem error={error} />}
       {isDeleting && (
         <Dialog title={`Delete ${exactCount(marked.length)} calls?`} close={() => setDeleting(false)}>
           <p>The calls below them are deleted as well. This cannot be undone.</p>
           {error && <Problem error={error} />}
-          <button type="button" class="error" onClick={remove}>Delete</button>
+          <button type="button" class="error" onClick={remove}>
+            Delete
+          </button>
         </Dialog>
       )}
-      {isAdding && <AddToDataset project={project} marked={marked} close={() => setAdding(false)} done={(text) => { setAdding(false); setNote(text); }} />}
+      {isAdding && (
+        <AddToDataset
+          project={project}
+          marked={marked}
+          close={() => setAdding(false)}
+          done={(text) => {
+            setAdding(false);
+            setNote(text);
+          }}
+        />
+      )}
     </span>
   );
 }
 
 /** Value of a new dataset without its rows, as the Weave SDK stores it. */
-const DATASET = { _type: "Dataset", _class_name: "Dataset", _bases: ["Object", "BaseModel"], name: null, description: null };
+const DATASET = {
+  _type: "Dataset",
+  _class_name: "Dataset",
+  _bases: ["Object", "BaseModel"],
+  name: null,
+  description: null,
+};
 
 /** Adds a row with the inputs and the output of each marked call to a new version of a dataset. */
-export function AddToDataset({ project, marked, close, done }: {
+export function AddToDataset({
+  project,
+  marked,
+  close,
+  done,
+}: {
   project: string;
   marked: readonly Pick<Marked, "callId">[];
   close: () => void;
@@ -104,7 +163,8 @@ export function AddToDataset({ project, marked, close, done }: {
   const datasets = found.data?.objs?.nodes;
   const [name, setName] = useState("");
   const [problem, setProblem] = useState<ApiError | null>(null);
-  const failed = (reason: unknown) => setProblem(reason instanceof ApiError ? reason : new ApiError(String(reason), "INTERNAL"));
+  const failed = (reason: unknown) =>
+    setProblem(reason instanceof ApiError ? reason : new ApiError(String(reason), "INTERNAL"));
   const error = problem ?? found.error;
   const add = async () => {
     const callIds = marked.slice(0, MANY).map(({ callId }) => callId);
@@ -118,7 +178,8 @@ export function AddToDataset({ project, marked, close, done }: {
     let digest: string | undefined;
     if (existing?.table) {
       const updates = rows.map((row) => ({ append: { row } }));
-      digest = (await ask(ExtendTableDocument, { projectId: project, baseDigest: existing.table.digest, updates })).tableUpdate?.digest;
+      digest = (await ask(ExtendTableDocument, { projectId: project, baseDigest: existing.table.digest, updates }))
+        .tableUpdate?.digest;
     } else {
       digest = (await ask(CreateTableDocument, { table: { projectId: project, rows } })).tableCreate?.digest;
     }
@@ -136,7 +197,14 @@ export function AddToDataset({ project, marked, close, done }: {
       >
         <p>Each row has the inputs of a call, and its output in the column output.</p>
         <label>
-          Dataset <input type="text" list="datasets" required value={name} onInput={(event) => setName(event.currentTarget.value.trim())} />
+          Dataset{" "}
+          <input
+            type="text"
+            list="datasets"
+            required
+            value={name}
+            onInput={(event) => setName(event.currentTarget.value.trim())}
+          />
         </label>
         <datalist id="datasets">
           {datasets?.map(({ objectId, table }) => (
@@ -180,7 +248,11 @@ export function Downloads({ project, found }: { project: string; found: Conditio
           </a>
         );
       })}
-      {error && <p class="error" role="alert">{error}</p>}
+      {error && (
+        <p class="error" role="alert">
+          {error}
+        </p>
+      )}
     </>
   );
 }

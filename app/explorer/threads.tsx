@@ -8,7 +8,14 @@ import { Copy, Empty, Problem, Skeleton, Status, Time, useStored } from "./compo
 import { Messages } from "./chat";
 import { bound } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
-import { type MessageFragment, ThreadDocument, type ThreadQuery, ThreadsCountDocument, ThreadsDocument, type ThreadsQuery } from "./generated/graphql";
+import {
+  type MessageFragment,
+  ThreadDocument,
+  type ThreadQuery,
+  ThreadsCountDocument,
+  ThreadsDocument,
+  type ThreadsQuery,
+} from "./generated/graphql";
 import { type Column, Grid } from "./grid";
 import { Rows } from "./rows";
 
@@ -19,18 +26,50 @@ const COLUMNS: readonly Column<Row>[] = [
   { id: "thread", title: "Thread", width: 240, cell: (row) => row.threadId, text: (row) => row.threadId },
   { id: "updated", title: "Last turn", width: 132, sort: "last_updated", cell: (row) => <Time at={row.lastUpdated} /> },
   { id: "start", title: "Started", width: 132, sort: "start_time", cell: (row) => <Time at={row.startTime} /> },
-  { id: "p50", title: "p50 of turns", width: 92, isNumber: true, sort: "p50_turn_duration_ms", cell: (row) => duration(row.p50TurnDurationMs) },
-  { id: "p99", title: "p99 of turns", width: 92, isNumber: true, sort: "p99_turn_duration_ms", cell: (row) => duration(row.p99TurnDurationMs) },
+  {
+    id: "p50",
+    title: "p50 of turns",
+    width: 92,
+    isNumber: true,
+    sort: "p50_turn_duration_ms",
+    cell: (row) => duration(row.p50TurnDurationMs),
+  },
+  {
+    id: "p99",
+    title: "p99 of turns",
+    width: 92,
+    isNumber: true,
+    sort: "p99_turn_duration_ms",
+    cell: (row) => duration(row.p99TurnDurationMs),
+  },
   { id: "calls", title: "Calls", width: 68, isNumber: true, sort: "num_calls", cell: (row) => count(row.numCalls) },
-  { id: "errors", title: "Errors", width: 68, isNumber: true, sort: "num_errors", cell: (row) => (row.numErrors ? <span class="error">{count(row.numErrors)}</span> : "") },
-  { id: "tokens", title: "Tokens", width: 84, isNumber: true, sort: "total_tokens", cell: (row) => count(row.totalTokens) },
+  {
+    id: "errors",
+    title: "Errors",
+    width: 68,
+    isNumber: true,
+    sort: "num_errors",
+    cell: (row) => (row.numErrors ? <span class="error">{count(row.numErrors)}</span> : ""),
+  },
+  {
+    id: "tokens",
+    title: "Tokens",
+    width: 84,
+    isNumber: true,
+    sort: "total_tokens",
+    cell: (row) => count(row.totalTokens),
+  },
   { id: "cost", title: "Cost", width: 84, isNumber: true, sort: "total_cost", cell: (row) => money(row.totalCost) },
   { id: "users", title: "Users", width: 140, cell: (row) => row.users.join(", "), text: (row) => row.users.join(", ") },
 ];
 
 export function Threads({ project }: { project: string }) {
   const threadId = address.value.get("thread");
-  return threadId === null ? <ThreadList project={project} /> : <ThreadPage key={threadId} project={project} threadId={threadId} />;
+  return threadId === null ? (
+    <ThreadList project={project} />
+  ) : (
+    <ThreadPage key={threadId} project={project} threadId={threadId} />
+  );
 }
 
 function ThreadList({ project }: { project: string }) {
@@ -41,16 +80,31 @@ function ThreadList({ project }: { project: string }) {
   const sort = state.get("s") ?? "-last_updated";
   const identity = JSON.stringify([project, filter, sort]);
   const total = useQuery(ThreadsCountDocument, { projectId: project, filter }, { isShown: false });
-  return <ThreadTable key={identity} project={project} filter={filter} sort={sort} total={total.data?.threads?.totalCount ?? null} />;
+  return (
+    <ThreadTable
+      key={identity}
+      project={project}
+      filter={filter}
+      sort={sort}
+      total={total.data?.threads?.totalCount ?? null}
+    />
+  );
 }
 
-function ThreadTable({ project, filter, sort, total }: {
+function ThreadTable({
+  project,
+  filter,
+  sort,
+  total,
+}: {
   project: string;
   filter: { afterDatetime: string | undefined; beforeDatetime: string | undefined };
   sort: string;
   total: number | null;
 }) {
-  const sortBy = [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }];
+  const sortBy = [
+    { field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) },
+  ];
   const rows = useMemo(
     () =>
       new Rows<Row>(async (page, abort) => {
@@ -68,7 +122,9 @@ function ThreadTable({ project, filter, sort, total }: {
     <main class="traces">
       <div class="bar">
         <h1>Threads</h1>
-        <span class="muted" role="status">{total === null ? "…" : exactCount(total)}</span>
+        <span class="muted" role="status">
+          {total === null ? "…" : exactCount(total)}
+        </span>
       </div>
       {rows.error.value && <Problem error={rows.error.value} retry={() => rows.retry()} />}
       {rows.end.value === 0 ? (
@@ -108,9 +164,13 @@ const TURNS = 50;
  * inputs of the turn itself may begin with the whole history.
  */
 function said(turn: Turn, thread: Thread): [MessageFragment[], MessageFragment[]] {
-  const messages = (thread.conversation ?? []).flatMap(({ call, message }) => (call?.turnId === turn.id ? [message] : []));
+  const messages = (thread.conversation ?? []).flatMap(({ call, message }) =>
+    call?.turnId === turn.id ? [message] : [],
+  );
   const asked = messages.find(({ role }) => role === "user");
-  const answered = messages.findLast(({ role, parts }) => role === "assistant" && parts.some(({ __typename }) => __typename === "TextPart"));
+  const answered = messages.findLast(
+    ({ role, parts }) => role === "assistant" && parts.some(({ __typename }) => __typename === "TextPart"),
+  );
   return [asked ? [asked] : (turn.messages ?? []), answered ? [answered] : (turn.outputMessages ?? [])];
 }
 
@@ -129,7 +189,11 @@ function ThreadPage({ project, threadId }: { project: string; threadId: string }
     );
   }
   const turns = [...thread.turns.nodes, ...(more?.turns ?? [])];
-  const after = more ? more.after : thread.turns.pageInfo.hasNextPage ? (thread.turns.pageInfo.endCursor ?? null) : null;
+  const after = more
+    ? more.after
+    : thread.turns.pageInfo.hasNextPage
+      ? (thread.turns.pageInfo.endCursor ?? null)
+      : null;
   const load = async () => {
     const next = (await ask(ThreadDocument, { projectId: project, threadId, first: TURNS, after })).thread?.turns;
     setMore({
@@ -167,7 +231,8 @@ function ThreadPage({ project, threadId }: { project: string; threadId: string }
       {turns.map((turn, at) => (
         <section key={turn.id} class="turn" aria-label={`Turn ${at + 1}`}>
           <aside>
-            <a href={there("trace", { t: turn.traceId, call: turn.id })}>Turn {at + 1}</a> <Status status={turn.status} />
+            <a href={there("trace", { t: turn.traceId, call: turn.id })}>Turn {at + 1}</a>{" "}
+            <Status status={turn.status} />
             <div class="muted">
               {duration(turn.latencyMs)}
               <br />

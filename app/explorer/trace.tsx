@@ -47,7 +47,12 @@ export function useCalls(project: string, traceId: string): Calls & { retry: () 
       const { callEventsCursor } = await ask(EventsCursorDocument, { projectId: project }, abort.signal);
       let after: string | null = null;
       do {
-        const variables: { projectId: string; traceId: string; first: number; after: string | null } = { projectId: project, traceId, first: after ? PAGE : 500, after };
+        const variables: { projectId: string; traceId: string; first: number; after: string | null } = {
+          projectId: project,
+          traceId,
+          first: after ? PAGE : 500,
+          after,
+        };
         const tree = (await ask(TraceTreeDocument, variables, abort.signal)).trace?.tree;
         for (const { call } of tree?.nodes ?? []) byId.set(call.id, call);
         after = tree?.pageInfo.hasNextPage ? (tree.pageInfo.endCursor ?? null) : null;
@@ -74,7 +79,10 @@ export function useCalls(project: string, traceId: string): Calls & { retry: () 
     };
     read().catch((error: unknown) => {
       if (abort.signal.aborted) return;
-      state.value = { ...state.value, error: error instanceof ApiError ? error : new ApiError(String(error), "INTERNAL") };
+      state.value = {
+        ...state.value,
+        error: error instanceof ApiError ? error : new ApiError(String(error), "INTERNAL"),
+      };
     });
     return () => abort.abort();
   }, [project, traceId, attempt]);
@@ -83,13 +91,24 @@ export function useCalls(project: string, traceId: string): Calls & { retry: () 
 }
 
 /** A trace in the drawer of a list. */
-export function TracePanel({ project, traceId, isDrawer = false }: { project: string; traceId: string; isDrawer?: boolean }) {
+export function TracePanel({
+  project,
+  traceId,
+  isDrawer = false,
+}: {
+  project: string;
+  traceId: string;
+  isDrawer?: boolean;
+}) {
   const calls = useCalls(project, traceId);
   const head = useQuery(TraceHeadDocument, { projectId: project, traceId });
   const costs = useQuery(TraceCostsDocument, { projectId: project, traceId }, { pause: 100 });
   const runs = [...calls.byId.values()].some(({ endedAt }) => endedAt === null);
   const moment = runs ? now.value : 0;
-  const timeline = useMemo(() => timelineOf([...calls.byId.values()], moment), [calls.byId, calls.byId.size, calls, moment]);
+  const timeline = useMemo(
+    () => timelineOf([...calls.byId.values()], moment),
+    [calls.byId, calls.byId.size, calls, moment],
+  );
   const usage = useMemo(() => new Map((costs.data?.usageTree ?? []).map((node) => [node.id, node])), [costs.data]);
   const selected = address.value.get("call") ?? timeline.steps[0]?.call.id ?? null;
   const trace = head.data?.trace;
@@ -115,21 +134,48 @@ export function TracePanel({ project, traceId, isDrawer = false }: { project: st
           <Total name="Tokens">{count(trace?.totalTokens)}</Total>
           <Total name="Calls">{count(calls.isWhole ? calls.byId.size : trace?.numCalls)}</Total>
           <Total name="Errors">{trace?.numErrors ? <span class="error">{count(trace.numErrors)}</span> : "0"}</Total>
-          <Total name="Started"><Time at={trace?.startedAt} /></Total>
+          <Total name="Started">
+            <Time at={trace?.startedAt} />
+          </Total>
           {trace?.userId && <Total name="User">{trace.userId}</Total>}
-          {trace?.threadId && <Total name="Thread"><a href={there("threads", { thread: trace.threadId })}>{trace.threadId}</a></Total>}
+          {trace?.threadId && (
+            <Total name="Thread">
+              <a href={there("threads", { thread: trace.threadId })}>{trace.threadId}</a>
+            </Total>
+          )}
           {trace?.environment && <Total name="Environment">{trace.environment}</Total>}
           {trace?.release && <Total name="Release">{trace.release}</Total>}
-          {trace?.tags?.length ? <Total name="Tags">{trace.tags.map((tag) => <span class="tag" key={tag}>{tag}</span>)}</Total> : null}
-          <Total name="Trace"><code title={traceId}>{shortId(traceId)}</code> <Copy text={traceId} title="Copy the id of the trace" /></Total>
+          {trace?.tags?.length ? (
+            <Total name="Tags">
+              {trace.tags.map((tag) => (
+                <span class="tag" key={tag}>
+                  {tag}
+                </span>
+              ))}
+            </Total>
+          ) : null}
+          <Total name="Trace">
+            <code title={traceId}>{shortId(traceId)}</code> <Copy text={traceId} title="Copy the id of the trace" />
+          </Total>
         </dl>
         {isDrawer && <a href={there("trace", { t: traceId, call: address.value.get("call") })}>Open page</a>}
       </header>
       {calls.error && <Problem error={calls.error} retry={calls.retry} />}
       <div class="panes">
-        {calls.byId.size === 0 ? <Skeleton /> : <Waterfall timeline={timeline} usage={usage} selected={selected} isWhole={calls.isWhole} />}
+        {calls.byId.size === 0 ? (
+          <Skeleton />
+        ) : (
+          <Waterfall timeline={timeline} usage={usage} selected={selected} isWhole={calls.isWhole} />
+        )}
         <section class="call" aria-label="Selected call">
-          {selected && <CallDetails key={`${selected} ${timeline.byId.get(selected)?.isRunning ?? false}`} project={project} id={selected} step={timeline.byId.get(selected)} />}
+          {selected && (
+            <CallDetails
+              key={`${selected} ${timeline.byId.get(selected)?.isRunning ?? false}`}
+              project={project}
+              id={selected}
+              step={timeline.byId.get(selected)}
+            />
+          )}
         </section>
       </div>
     </div>
@@ -145,10 +191,23 @@ function Total({ name, children }: { name: string; children: preact.ComponentChi
   );
 }
 
-type Usage = Map<string, { ownUsage: { cost: number | null; totalTokens: number }; totalUsage: { cost: number | null; totalTokens: number } }>;
+type Usage = Map<
+  string,
+  { ownUsage: { cost: number | null; totalTokens: number }; totalUsage: { cost: number | null; totalTokens: number } }
+>;
 
 /** The tree and the bars of a trace in one virtual list; the bars are drawn on a canvas. */
-function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline; usage: Usage; selected: string | null; isWhole: boolean }) {
+function Waterfall({
+  timeline,
+  usage,
+  selected,
+  isWhole,
+}: {
+  timeline: Timeline;
+  usage: Usage;
+  selected: string | null;
+  isWhole: boolean;
+}) {
   const folded = useSignal<ReadonlySet<string>>(new Set());
   const [search, setSearch] = useState("");
   const steps = useMemo(() => unfolded(timeline.steps, folded.value), [timeline, folded.value]);
@@ -164,14 +223,22 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
   const last = Math.min(steps.length, Math.ceil((top + height) / ROW) + 2);
   const needle = search.trim().toLowerCase();
   const matches = useMemo(
-    () => (needle ? new Set(timeline.steps.filter(({ call }) => `${call.traceName} ${call.model ?? ""} ${call.id}`.toLowerCase().includes(needle)).map(({ call }) => call.id)) : null),
+    () =>
+      needle
+        ? new Set(
+            timeline.steps
+              .filter(({ call }) => `${call.traceName} ${call.model ?? ""} ${call.id}`.toLowerCase().includes(needle))
+              .map(({ call }) => call.id),
+          )
+        : null,
     [needle, timeline],
   );
 
   const show = (step: Step) => {
     const ancestors = new Set<string>();
     for (let each = step.parent; each; each = each.parent) ancestors.add(each.call.id);
-    if ([...ancestors].some((id) => folded.value.has(id))) folded.value = new Set([...folded.value].filter((id) => !ancestors.has(id)));
+    if ([...ancestors].some((id) => folded.value.has(id)))
+      folded.value = new Set([...folded.value].filter((id) => !ancestors.has(id)));
     go(here({ call: step.call.id }), { replace: true });
     const index = unfolded(timeline.steps, folded.value).indexOf(step);
     const element = scroller.current;
@@ -214,7 +281,20 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
 
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
-    if (canvas.current) draw(canvas.current, { steps, first, last, top, start: timeline.start, range, width: barWidth, height, selected, matches, usage });
+    if (canvas.current)
+      draw(canvas.current, {
+        steps,
+        first,
+        last,
+        top,
+        start: timeline.start,
+        range,
+        width: barWidth,
+        height,
+        selected,
+        matches,
+        usage,
+      });
   });
 
   const timeAt = (clientX: number) => {
@@ -225,7 +305,10 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     const [at, factor] = [timeAt(event.clientX), Math.exp(event.deltaY / 300)];
-    const next: [number, number] = [Math.max(whole[0], at - (at - range[0]) * factor), Math.min(whole[1], at + (range[1] - at) * factor)];
+    const next: [number, number] = [
+      Math.max(whole[0], at - (at - range[0]) * factor),
+      Math.min(whole[1], at + (range[1] - at) * factor),
+    ];
     if (next[1] - next[0] < 0.01) return;
     setZoom(next[0] <= whole[0] && next[1] >= whole[1] ? null : next);
   };
@@ -267,16 +350,46 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
   return (
     <section class="waterfall" aria-label="Calls of the trace">
       <div class="bar">
-        <input type="search" aria-label="Search in the trace" placeholder="Search in the trace" value={search} onInput={(event) => setSearch(event.currentTarget.value)} onKeyDown={(event) => event.key === "Enter" && matches && jump(({ call }) => matches.has(call.id))} />
+        <input
+          type="search"
+          aria-label="Search in the trace"
+          placeholder="Search in the trace"
+          value={search}
+          onInput={(event) => setSearch(event.currentTarget.value)}
+          onKeyDown={(event) => event.key === "Enter" && matches && jump(({ call }) => matches.has(call.id))}
+        />
         {matches && <span class="muted">{matches.size} match</span>}
-        <button type="button" onClick={() => jump(({ call }) => call.status === "ERROR")} disabled={!timeline.steps.some(({ hasError }) => hasError)}>
+        <button
+          type="button"
+          onClick={() => jump(({ call }) => call.status === "ERROR")}
+          disabled={!timeline.steps.some(({ hasError }) => hasError)}
+        >
           Next error
         </button>
-        <button type="button" onClick={() => (folded.value = folded.value.size ? new Set() : new Set(timeline.steps.filter((step) => step.depth > 0 && step.children.length > 0).map(({ call }) => call.id)))}>
+        <button
+          type="button"
+          onClick={() =>
+            (folded.value = folded.value.size
+              ? new Set()
+              : new Set(
+                  timeline.steps
+                    .filter((step) => step.depth > 0 && step.children.length > 0)
+                    .map(({ call }) => call.id),
+                ))
+          }
+        >
           {folded.value.size ? "Unfold all" : "Fold all"}
         </button>
-        {zoom && <button type="button" onClick={() => setZoom(null)}>Whole time</button>}
-        {!isWhole && <span class="muted" role="status">{count(timeline.steps.length)} calls, more load…</span>}
+        {zoom && (
+          <button type="button" onClick={() => setZoom(null)}>
+            Whole time
+          </button>
+        )}
+        {!isWhole && (
+          <span class="muted" role="status">
+            {count(timeline.steps.length)} calls, more load…
+          </span>
+        )}
       </div>
       {steps.length > WITH_MAP && (
         <Minimap
@@ -290,11 +403,19 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
       )}
       <div class="axis" style={{ marginLeft: treeWidth }} aria-hidden="true">
         {ticks(range[0], range[1], Math.max(2, Math.floor(barWidth / 90))).map((mark) => (
-          <span key={mark} style={{ left: `${((mark - range[0]) / (range[1] - range[0])) * 100}%` }}>{duration(mark)}</span>
+          <span key={mark} style={{ left: `${((mark - range[0]) / (range[1] - range[0])) * 100}%` }}>
+            {duration(mark)}
+          </span>
         ))}
       </div>
       <div class="steps" ref={scroller} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
-        <div style={{ height: steps.length * ROW }} role="tree" aria-label="Calls" tabIndex={0} aria-activedescendant={selected ? `step-${selected}` : undefined}>
+        <div
+          style={{ height: steps.length * ROW }}
+          role="tree"
+          aria-label="Calls"
+          tabIndex={0}
+          aria-activedescendant={selected ? `step-${selected}` : undefined}
+        >
           {steps.slice(first, last).map((step, at) => (
             <div
               key={step.call.id}
@@ -330,13 +451,21 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
             </div>
           ))}
         </div>
-        <canvas ref={canvas} style={{ left: treeWidth, width: barWidth, height }} onPointerDown={onDown} onPointerMove={onHover} onPointerLeave={() => setHovered(null)} onDblClick={() => setZoom(null)} />
+        <canvas
+          ref={canvas}
+          style={{ left: treeWidth, width: barWidth, height }}
+          onPointerDown={onDown}
+          onPointerMove={onHover}
+          onPointerLeave={() => setHovered(null)}
+          onDblClick={() => setZoom(null)}
+        />
       </div>
       {hovered && (
         <div class="tip" style={{ left: Math.min(hovered.x + 12, width - 220), top: hovered.y + 72 }}>
           <b>{hovered.step.call.traceName}</b>
           <br />
-          starts at {duration(hovered.step.start - timeline.start)} · takes {duration(hovered.step.end - hovered.step.start)}
+          starts at {duration(hovered.step.start - timeline.start)} · takes{" "}
+          {duration(hovered.step.end - hovered.step.start)}
           <br />
           self {duration(hovered.step.self)} · cost {money(usage.get(hovered.step.call.id)?.totalUsage.cost)}
         </div>
@@ -346,7 +475,14 @@ function Waterfall({ timeline, usage, selected, isWhole }: { timeline: Timeline;
 }
 
 /** All bars in little, with a frame around the rows and the time on the screen. */
-function Minimap({ steps, timeline, range, from, to, onMove }: {
+function Minimap({
+  steps,
+  timeline,
+  range,
+  from,
+  to,
+  onMove,
+}: {
   steps: readonly Step[];
   timeline: Timeline;
   range: [number, number];
@@ -366,10 +502,16 @@ function Minimap({ steps, timeline, range, from, to, onMove }: {
     const every = Math.max(1, Math.floor(steps.length / (MAP_HEIGHT * 4)));
     for (let index = 0; index < steps.length; index += every) {
       const step = steps[index] as Step;
-      context.fillStyle = step.call.status === "ERROR" ? colour("error") : colour(`kind-${(step.call.kind ?? "CHAIN").toLowerCase()}`);
+      context.fillStyle =
+        step.call.status === "ERROR" ? colour("error") : colour(`kind-${(step.call.kind ?? "CHAIN").toLowerCase()}`);
       const left = ((step.start - timeline.start) / length) * width;
       const right = ((step.end - timeline.start) / length) * width;
-      context.fillRect(left, (index / steps.length) * MAP_HEIGHT, Math.max(1, right - left), Math.max(1, MAP_HEIGHT / steps.length));
+      context.fillRect(
+        left,
+        (index / steps.length) * MAP_HEIGHT,
+        Math.max(1, right - left),
+        Math.max(1, MAP_HEIGHT / steps.length),
+      );
     }
   }, [steps, timeline, width]);
   const move = (event: PointerEvent) => {
@@ -512,7 +654,12 @@ export function TracePage({ project }: { project: string }) {
     if (traceId) neighbour(project, traceId, isOlder).catch(() => undefined);
   };
   useKeys({ "]": move(true), "[": move(false) });
-  if (!traceId) return <Empty title="No trace is chosen"><a href={there("traces")}>All traces</a></Empty>;
+  if (!traceId)
+    return (
+      <Empty title="No trace is chosen">
+        <a href={there("traces")}>All traces</a>
+      </Empty>
+    );
   return (
     <main class="trace-page">
       <TracePanel key={traceId} project={project} traceId={traceId} />

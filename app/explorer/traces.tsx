@@ -90,7 +90,15 @@ const COLUMNS: readonly ListColumn[] = [
     cell: (row) => count(row.totalTokens),
     text: (row) => (row.totalTokens == null ? undefined : exactCount(row.totalTokens)),
   },
-  { id: "calls", title: "Calls", width: 68, isNumber: true, sort: "num_calls", only: "traces", cell: (row) => count(row.numCalls) },
+  {
+    id: "calls",
+    title: "Calls",
+    width: 68,
+    isNumber: true,
+    sort: "num_calls",
+    only: "traces",
+    cell: (row) => count(row.numCalls),
+  },
   {
     id: "errors",
     title: "Errors",
@@ -100,7 +108,14 @@ const COLUMNS: readonly ListColumn[] = [
     only: "traces",
     cell: (row) => (row.numErrors ? <span class="error">{count(row.numErrors)}</span> : ""),
   },
-  { id: "model", title: "Model", width: 140, only: "calls", cell: (row) => row.model, text: (row) => row.model ?? undefined },
+  {
+    id: "model",
+    title: "Model",
+    width: 140,
+    only: "calls",
+    cell: (row) => row.model,
+    text: (row) => row.model ?? undefined,
+  },
   { id: "user", title: "User", width: 116, cell: (row) => row.userId, text: (row) => row.userId ?? undefined },
   {
     id: "thread",
@@ -220,7 +235,9 @@ function rowsOf(project: string, mode: Mode, words: string | null, found: Condit
     async (page, abort) => {
       if (words !== null) {
         const { search } = await ask(SearchDocument, { ...shared, text: words, ...page }, abort);
-        return search ? { ...search, nodes: search.nodes.map(({ call, highlights }) => ({ ...ofCall(call), highlights })) } : nothing;
+        return search
+          ? { ...search, nodes: search.nodes.map(({ call, highlights }) => ({ ...ofCall(call), highlights })) }
+          : nothing;
       }
       if (mode === "traces") {
         const { traces } = await ask(TracesDocument, { ...shared, totals, sortBy, ...page }, abort);
@@ -233,7 +250,15 @@ function rowsOf(project: string, mode: Mode, words: string | null, found: Condit
   );
 }
 
-function Table({ project, mode, words, found, total, again, isFiltered }: {
+function Table({
+  project,
+  mode,
+  words,
+  found,
+  total,
+  again,
+  isFiltered,
+}: {
   project: string;
   mode: Mode;
   words: string | null;
@@ -339,7 +364,10 @@ function Table({ project, mode, words, found, total, again, isFiltered }: {
                     event.preventDefault();
                     const path = event.currentTarget.value.trim();
                     if (/^(inputs|output|attributes|summary)(\.|$)/.test(path)) addPath(path, true);
-                    else event.currentTarget.setCustomValidity("A path begins with inputs, output, attributes or summary.");
+                    else
+                      event.currentTarget.setCustomValidity(
+                        "A path begins with inputs, output, attributes or summary.",
+                      );
                     event.currentTarget.reportValidity();
                   }}
                   onInput={(event) => event.currentTarget.setCustomValidity("")}
@@ -398,7 +426,8 @@ function Table({ project, mode, words, found, total, again, isFiltered }: {
  */
 function useColumns(mode: Mode, isSearch: boolean) {
   const changes = address.value.getAll("col");
-  const isVisible = ({ id, isHidden }: ListColumn) => (changes.includes(`+${id}`) ? true : changes.includes(`-${id}`) ? false : !isHidden);
+  const isVisible = ({ id, isHidden }: ListColumn) =>
+    changes.includes(`+${id}`) ? true : changes.includes(`-${id}`) ? false : !isHidden;
   const usable = COLUMNS.filter(({ only }) => !only || (only === "traces") === (mode === "traces"));
   const paths = changes.filter((change) => !/^[+-]/.test(change)).slice(0, 8);
   const set = (next: string[]) => go(here({ col: next }), { replace: true });
@@ -431,10 +460,17 @@ function usePathValues(project: string, paths: readonly string[], rows: Rows<Row
       if (missing.length === 0) continue;
       const [field = "", rest] = [path.split(".", 1)[0], path.slice(path.indexOf(".") + 1)];
       const has = `has${field[0]?.toUpperCase()}${field.slice(1)}`;
-      const variables = { projectId: project, callIds: missing, ...NO_PATHS, [has]: true, [field]: path.includes(".") ? rest : null };
+      const variables = {
+        projectId: project,
+        callIds: missing,
+        ...NO_PATHS,
+        [has]: true,
+        [field]: path.includes(".") ? rest : null,
+      };
       ask(ValuesDocument, variables, abort.signal).then(
         ({ calls }) => {
-          for (const call of calls?.nodes ?? []) known.set(`${path} ${call.id}`, (call as Record<string, unknown>)[field]);
+          for (const call of calls?.nodes ?? [])
+            known.set(`${path} ${call.id}`, (call as Record<string, unknown>)[field]);
           version.value++;
         },
         () => undefined,
@@ -460,7 +496,10 @@ function Highlights({ row }: { row: Row }) {
         // The API counts characters, and JavaScript UTF-16 units.
         const letters = [...found.snippet];
         for (const { start, end } of found.ranges) {
-          parts.push(letters.slice(reached, start).join(""), <mark key={start}>{letters.slice(start, end).join("")}</mark>);
+          parts.push(
+            letters.slice(reached, start).join(""),
+            <mark key={start}>{letters.slice(start, end).join("")}</mark>,
+          );
           reached = end;
         }
         parts.push(letters.slice(reached).join(""));
@@ -488,7 +527,9 @@ function Drawer({ children }: { children: preact.ComponentChildren }) {
     const onMove = (moved: PointerEvent) =>
       setWidth(Math.min(window.innerWidth - 240, Math.max(320, window.innerWidth - moved.clientX)));
     handle.addEventListener("pointermove", onMove);
-    handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", onMove), { once: true });
+    handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", onMove), {
+      once: true,
+    });
   };
   return (
     <aside class="drawer" style={{ width }} aria-label="Selected trace">
@@ -520,7 +561,8 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
         abort.signal,
         ({ callEvents: { type, call, cursor } }) => {
           // Bounded, so that an hour of events costs no memory.
-          if (type === "STARTED" || type === "ENDED") waiting.value = new Set([...waiting.value, call.id].slice(-10_000));
+          if (type === "STARTED" || type === "ENDED")
+            waiting.value = new Set([...waiting.value, call.id].slice(-10_000));
           return cursor;
         },
         (error) => (problem.value = error?.message ?? null),
@@ -534,7 +576,12 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
   const number = useComputed(() => waiting.value.size);
   return (
     <span class="live">
-      <a href={here({ live: isOn ? null : "" })} role="switch" aria-checked={isOn} title={problem.value ?? "Show new rows as they arrive"}>
+      <a
+        href={here({ live: isOn ? null : "" })}
+        role="switch"
+        aria-checked={isOn}
+        title={problem.value ?? "Show new rows as they arrive"}
+      >
         <span class={problem.value ? "error" : isOn ? "ok" : "muted"} aria-hidden="true">
           ●
         </span>{" "}

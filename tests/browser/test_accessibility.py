@@ -29,7 +29,9 @@ async def test_axe_finds_nothing_in_any_view(chromium: "Browser", demo_server_ur
     context = await chromium.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 900})
     explorer = ExplorerPage(await context.new_page(), demo_server_url)
     page = explorer.page
-    query = "query ($p: ID!) { traces(projectId: $p, first: 2) { nodes { traceId } } threads(projectId: $p, first: 1) { nodes { threadId } } }"
+    query = """query ($p: ID!) {
+      traces(projectId: $p, first: 2) { nodes { traceId } } threads(projectId: $p, first: 1) { nodes { threadId } }
+    }"""
     found = await ask(demo_server_url, query, p=PROJECT_ID)
     traces = [node["traceId"] for node in found["traces"]["nodes"]]
     states: list[dict[str, str | list[str]]] = [

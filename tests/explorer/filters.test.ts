@@ -74,7 +74,10 @@ test("the opposite of the opposite is the chip", () => {
 test("nothing chosen is no condition", () => {
   expect(condition([], {}, "calls")).toEqual({ filter: {}, query: null, totals: null });
   expect(condition([], {}, "roots").filter).toEqual({ traceRootsOnly: true });
-  expect(condition([], { after: "a", before: "b" }, "traces").filter).toEqual({ startedAfter: "a", startedBefore: "b" });
+  expect(condition([], { after: "a", before: "b" }, "traces").filter).toEqual({
+    startedAfter: "a",
+    startedBefore: "b",
+  });
 });
 
 test("values of indexed fields are lists of the filter", () => {

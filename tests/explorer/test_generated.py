@@ -65,3 +65,12 @@ async def test_units(node: Node) -> None:
     code, output, complaint = await node.outcome(str(vitest), "run", "--root", str(Path(__file__).parent))
 
     assert code == 0, f"{output}\n{complaint}"
+
+
+async def test_sources_are_formatted(node: Node) -> None:
+    prettier = node.packages / "prettier" / "bin" / "prettier.cjs"
+    sources = [f"{EXPLORER}/**/*.{{ts,tsx,css}}", f"!{GENERATED}/**", f"{Path(__file__).parent}/*.ts"]
+
+    code, output, complaint = await node.outcome(str(prettier), "--check", "--print-width", "120", *sources)
+
+    assert code == 0, output + complaint
