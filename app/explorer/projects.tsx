@@ -117,7 +117,7 @@ export function FirstTrace({ project }: { project: string }) {
     ],
     [
       "Weave",
-      `export WF_TRACE_SERVER_URL=${base}/weave\nexport WANDB_BASE_URL=${base}/weave\n# in Python: weave.init("${entity}/${name}")`,
+      `export WF_TRACE_SERVER_URL=${base}/weave\nexport WANDB_BASE_URL=${base}/weave\nexport WANDB_API_KEY=${"0".repeat(40)}\n# in Python: weave.init("${entity}/${name}")`,
     ],
     [
       "curl",
