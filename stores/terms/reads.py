@@ -284,7 +284,7 @@ class Candidates:
         found.limit(first, end)
         known = self._condition, self._ranges, bounds
         segments = [_Segment(head, day.live, *known) for day in of_days for head in day.heads]
-        # The first part of a list needs the start times at its begin.
+        # The first part of a list needs the start times at one end.
         early = [] if limit is None else [key for each in segments for key in each.edge_keys(descending=descending)]
         chunks = await self._read([*early, *(key for each in segments for key in each.page_keys())])
         for segment in segments:
