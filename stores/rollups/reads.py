@@ -409,15 +409,19 @@ async def count(
 async def _count_rest(
     database: Database, hours: Sequence[Document], live: Sequence[Document], limit: int | None, session: Session
 ) -> int:
-    """Count the calls of some roll-ups, and up to `limit` calls, by the alternatives of their matches."""
-    stages: Pipeline = [{"$match": {"$or": hours}}, {"$group": {"_id": None, "count": merged_value("count")}}]
-    collection, hint = database.rollups, None
-    if live:
-        union = [{"$unionWith": {"coll": collection.name, "pipeline": stages}}] if hours else []
-        at_most = [] if limit is None else [{"$limit": limit}]
-        stages = [{"$match": {"$or": live}}, *at_most, {"$count": "count"}, *union]
-        collection, hint = database.calls, BY_START
-    return sum(row["count"] for row in await all_rows(collection, stages, 3, session, hint))
+    """Count the calls of some roll-ups and further calls, by the alternatives of their matches, about up to `limit`."""
+    of_hours: Pipeline = [{"$match": {"$or": hours}}, {"$group": {"_id": None, "count": merged_value("count")}}]
+    union = [{"$unionWith": {"coll": database.rollups.name, "pipeline": of_hours}}] if hours else []
+    number = 0
+    if hours and (limit is not None or not live):
+        # Calls are only read if roll-ups do not reach the limit.
+        number += sum(row["count"] for row in await all_rows(database.rollups, of_hours, 2, session))
+        union = []
+    if live and (limit is None or number < limit):
+        at_most = [] if limit is None else [{"$limit": limit - number}]
+        of_calls: Pipeline = [{"$match": {"$or": live}}, *at_most, {"$count": "count"}, *union]
+        number += sum(row["count"] for row in await all_rows(database.calls, of_calls, 3, session, BY_START))
+    return number
 
 
 async def total_each(database: Database, project_ids: Sequence[str], name: str) -> dict[str, int]:
