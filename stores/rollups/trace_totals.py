@@ -13,6 +13,9 @@ A trace may have calls in several hours, which two workers may settle at once. T
 `totals` of the project's state, and computes again if another one has changed it since the calls were read. Otherwise
 the slower worker would replace a total by an older one after the mark of a write in the other hour is gone.
 
+`turns` are those calls of the trace that are turns of threads. A transaction that changes them, or values that threads
+sum up, also marks the totals of these threads as due (`stores.rollups.thread_totals`).
+
 `pricing` of the state names the prices at which totals are computed, and `prices` those at which all totals are. If
 these are not the current ones, queries compute costs from `usage`. `pricing_id` is new whenever `pricing` changes: a
 slow worker must also notice if earlier prices have returned. `priced_to` is the key up to which costs are computed.
@@ -53,6 +56,15 @@ Stages = list[dict[str, Any]]
 
 ALWAYS: Final = 1
 """Member of `hours` that is no hour: no query reads the total, and one without `trace_id` stands for all totals."""
+
+MANY_TURNS: Final = 2
+"""Member of `hours` that is no hour: `turns` are missing, and no query reads totals of threads."""
+
+DUE: Final = 1
+"""Value of `stale` in the total of a thread that must be computed again."""
+
+MAX_TURNS: Final = 1_000
+"""Turns of a trace that lists them, and of a thread that has a total."""
 
 MAX_TRACES_OF_HOUR: Final = 20_000
 """Traces of an hour whose totals one transaction writes; with more, no query reads totals."""
@@ -105,6 +117,8 @@ _MAX_COLLECTED_BYTES: Final = 4_000
 
 MAX_TREES: Final = 2_000
 """Traces that are read as trees together."""
+
+_TURN: Final = {"thread": "$turn_of", "started_at": "$started_at", "ended_at": "$ended_at"}
 
 _BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
 BY_HOUR: Final = index_by("trace_totals", "project_id", "hours")
@@ -174,6 +188,8 @@ def _stages_of_totals() -> Stages:
         "first": {"$min": "$started_at"},
         "last": {"$max": "$started_at"},
         "hours": {"$addToSet": hour_expression("$started_at")},
+        # Without nulls. It does not matter which turns are left out if there are too many.
+        "turns": {"$minN": {"n": MAX_TURNS + 1, "input": {"$cond": [{"$gt": ["$turn_of", ""]}, _TURN, None]}}},
     }
     needs_tree = {"$or": [f"${NEEDS_TREE}", {"$gt": ["$largest", limit]}]}
     usage = {"$filter": {"input": "$usage", "cond": {"$ne": ["$$this", None]}}}
@@ -222,16 +238,62 @@ class HourTotals:
         return bool((await database.hour_marks.update_one(self.state, change, session=session)).matched_count)
 
     async def write(self, database: Database, session: Session) -> None:
-        """Write the totals in the transaction of `are_newest`."""
+        """Write the totals in the transaction of `are_newest`, and mark those of threads."""
+        project_id, threads = self.state["project_id"], set[str]()
         for totals in batches(self.totals, _BATCH):
+            stored = await _threads_of(database, project_id, [total["_id"] for total in totals], session)
+            for total in totals:
+                _keep_threads(total, stored.get(total["_id"], []))
+                threads.update(turn["thread"] for turn in total.get("turns", ()))
+            threads.update(*stored.values())
             writes = [
                 ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total, upsert=True)
                 for total in totals
             ]
             await database.trace_totals.bulk_write(writes, ordered=False, session=session)
         for keys in batches(self.removed, _BATCH):
-            of_project = {"_id": {"$in": keys}, "project_id": self.state["project_id"]}
-            await database.trace_totals.delete_many(of_project, session=session)
+            threads.update(*(await _threads_of(database, project_id, keys, session)).values())
+            await database.trace_totals.delete_many({"_id": {"$in": keys}, "project_id": project_id}, session=session)
+        await _mark_threads(database, project_id, threads, session)
+
+
+async def _threads_of(
+    database: Database, project_id: str, keys: Sequence[str], session: Session
+) -> dict[str, list[str]]:
+    """Return the threads of stored totals of traces, by key."""
+    match = {"_id": {"$in": keys}, "project_id": project_id, "turns": {"$exists": True}}
+    found = database.trace_totals.find(match, {"turns.thread": 1}, session=session)
+    return {total["_id"]: [turn["thread"] for turn in total["turns"]] for total in await found.to_list(None)}
+
+
+def _keep_threads(total: Document, threads: Iterable[str]) -> None:
+    """Let the document of a trace without a total keep the threads of the stored one.
+
+    It may have been computed without the calls of other hours.
+    """
+    if ALWAYS in total["hours"] and MANY_TURNS not in total["hours"]:
+        others = {*threads} - {turn["thread"] for turn in total.get("turns", ())}
+        total |= _turns([*total.get("turns", ()), *({"thread": thread} for thread in others)], total["hours"])
+
+
+def _turns(turns: Sequence[Document], hours: Sequence[int]) -> Document:
+    """Return the fields `turns` and `hours` of a total."""
+    if len(turns) > MAX_TURNS or len(bson.encode({"turns": turns})) > MAX_TOTAL_BYTES:
+        return {"hours": [MANY_TURNS, *hours]}
+    return {"hours": [*hours], **({"turns": [*turns]} if turns else {})}
+
+
+async def _mark_threads(database: Database, project_id: str, threads: Iterable[str], session: Session) -> None:
+    """Let the totals of threads be computed again, since those of their traces change in this transaction."""
+    marks = [
+        UpdateOne(total_key(project_id, thread), {"$set": {"id": thread, "stale": DUE}}, upsert=True)
+        for thread in threads
+    ]
+    for some in batches(marks, _BATCH):
+        await database.thread_totals.bulk_write(some, ordered=False, session=session)
+    if marks:
+        due = [{"$set": {"live_until": "$$NOW"}}]
+        await database.hour_marks.update_one(state_key(project_id), due, session=session)
 
 
 class TotalsWriter:
@@ -267,12 +329,12 @@ class TotalsWriter:
                 others.pop(total_key(self._project_id, row["_id"])["_id"], None)
             elsewhere = await self._count_elsewhere([row["_id"] for row in rows], hour)
             numbers = {row["_id"]: row[NUM_CALLS] + elsewhere.get(row["_id"], 0) for row in rows}
-            large = [trace_id for trace_id, calls in numbers.items() if calls > MAX_CALLS]
+            large = {row["_id"]: row["turns"] for row in rows if numbers[row["_id"]] > MAX_CALLS}
             whole = [row for row in rows if row["_id"] not in elsewhere and row[NUM_CALLS] <= MAX_CALLS]
             totals = [
                 *await self._totals(whole, prices),
-                *await self._totals_of([*elsewhere.keys() - set(large)], prices),
-                *(self._without_total(trace_id, [hour]) for trace_id in large),
+                *await self._totals_of([*elsewhere.keys() - large.keys()], prices),
+                *(self._without_total(trace_id, [hour], turns) for trace_id, turns in large.items()),
             ]
             await self._add(found, totals, known)
         for gone in batches([*others.items()], _BATCH):
@@ -353,7 +415,8 @@ class TotalsWriter:
             for some in weighted_batches(by_calls, _SIZE, MAX_BYTES):
                 usage |= await self._usage_of_trees({row["_id"]: row for row in some}, session)
         return [
-            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], _hours(row)) for row in rows
+            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], _hours(row), row["turns"])
+            for row in rows
         ]
 
     async def _usage_of_trees(
@@ -404,14 +467,15 @@ class TotalsWriter:
             **({} if cost is None else {TOTAL_COST: cost}),
             "first": row["first"],
             "last": row["last"],
-            "hours": _hours(row),
             "usage": [entries[model] for model in sorted(entries)],
+            "hours": _hours(row),
         }
-        return total if len(bson.encode(total)) <= MAX_TOTAL_BYTES else None
+        return total | _turns(row["turns"], total["hours"]) if len(bson.encode(total)) <= MAX_TOTAL_BYTES else None
 
-    def _without_total(self, trace_id: str, hours: Iterable[int]) -> Document:
+    def _without_total(self, trace_id: str, hours: Iterable[int], turns: Sequence[Document]) -> Document:
         """Return the document of a trace that every query reads from its calls."""
-        return {**total_key(self._project_id, trace_id), "trace_id": trace_id, "hours": [ALWAYS, *hours]}
+        key = total_key(self._project_id, trace_id)
+        return {**key, "trace_id": trace_id, **_turns(turns, [ALWAYS, *hours])}
 
     async def _current_prices(self, state: Document) -> tuple[Document, Prices | None]:
         """Let totals be computed at the current prices; return the match of the state meanwhile, and the prices.
@@ -447,9 +511,8 @@ class TotalsWriter:
         if prices and not await self._database.hour_marks.find_one({**at_these, "prices": pricing}):
             while await self._price_batch(at_these, prices):
                 yield
-        is_undone = {"$or": [{"prices": {"$ne": pricing}}, {"live_until": {"$exists": True}}]}
-        done: Document = {"$set": {"prices": pricing}, "$unset": {"live_until": ""}}
-        await self._database.hour_marks.update_one({**at_these, **is_undone}, done)
+        is_undone = {"prices": {"$ne": pricing}}
+        await self._database.hour_marks.update_one({**at_these, **is_undone}, {"$set": {"prices": pricing}})
 
     async def _price_batch(self, at_these: Document, prices: Prices) -> bool:
         """Compute the costs of the next totals; False if there are none, or another worker has other prices."""
@@ -460,7 +523,7 @@ class TotalsWriter:
             if state is None:
                 return False
             match = {**totals_of(self._project_id, state.get("priced_to", "")), "usage": {"$exists": True}}
-            shown = {"trace_id": 1, NUM_CALLS: 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1}
+            shown = {"trace_id": 1, NUM_CALLS: 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1, "turns.thread": 1}
             found = self._database.trace_totals.find(match, shown, session=session).sort("_id", 1).limit(_BATCH)
             totals: list[Document] = []
             costs, by_call, num_calls = dict[str, float | None](), dict[str, str](), 0
@@ -477,13 +540,17 @@ class TotalsWriter:
                 return False
             for total in await self._totals_of([*by_call], prices, session):
                 costs[total["_id"]] = total.get(TOTAL_COST)
+            changed = [
+                total for total in totals if total["_id"] in costs and total.get(TOTAL_COST) != costs[total["_id"]]
+            ]
             writes = [
                 UpdateOne({"_id": total["_id"], "project_id": self._project_id}, _cost_change(costs[total["_id"]]))
-                for total in totals
-                if total["_id"] in costs and total.get(TOTAL_COST) != costs[total["_id"]]
+                for total in changed
             ]
             if writes:
                 await self._database.trace_totals.bulk_write(writes, ordered=False, session=session)
+            threads = {turn["thread"] for total in changed for turn in total.get("turns", ())}
+            await _mark_threads(self._database, self._project_id, threads, session)
             # Always a change, so that of two workers at different prices one starts again.
             await marks.update_one(at_these, {"$set": {"priced_to": totals[-1]["_id"]}}, session=session)
             return True
