@@ -560,7 +560,8 @@ class _Threads:
 
     def is_by_turns(self, order: Order) -> bool:
         """Return True if the order is that of turns, so that an index of these finds the threads of a page."""
-        return not (self.query or self.totals or self.filter.thread_ids) and order.keys[0].path in _ORDERED_BY
+        has_others = self.query or self.totals or self.filter.thread_ids or any(key.path in _SUMS for key in order.keys)
+        return order.keys[0].path in _ORDERED_BY and not has_others
 
     async def page(
         self,

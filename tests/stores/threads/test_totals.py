@@ -1,6 +1,7 @@
 """Lists of threads read stored totals, and are exact to the last acknowledged write at any time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final
 
@@ -8,9 +9,8 @@ import pytest
 
 from stores import times
 from stores.calls import CallsStore, CallStart
-from stores.calls.fields import CallsFilter
 from stores.costs import CostsStore, NewCost
-from stores.database import Database, Document
+from stores.database import Database
 from stores.errors import BadInputError
 from stores.hours import HOUR
 from stores.paging import PageRequest, Row
@@ -70,14 +70,17 @@ def turn(number: int, thread: int | str, hour: int = 0, tokens: int = 0, trace: 
     usage = {"usage": {MODEL: {"prompt_tokens": tokens}}} if tokens else {}
     of = trace_id(number if trace is None else trace)
     begun = start(number, trace_id=of, started_at=at, thread_id=f"thread {thread}", turn_id=call_id(number))
-    return [begun, end(number, ended_at=at + number * 1_000, summary=usage, exception="no" if number % 5 == 3 else None)]
+    return [
+        begun,
+        end(number, ended_at=at + number * 1_000, summary=usage, exception="no" if number % 5 == 3 else None),
+    ]
 
 
 def condition(operator: str, field: str, value: Any) -> TotalsQuery:
     return TotalsQuery({"$expr": {operator: [{"$getField": field}, {"$literal": value}]}})
 
 
-PASSES: Final = {
+PASSES: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "$gt": lambda value, literal: value is not None and value > literal,
     "$lte": lambda value, literal: value is not None and value <= literal,
     "$eq": lambda value, literal: value == literal,
@@ -130,8 +133,9 @@ async def assert_exact(database: Database, rng: Random, lists_read: int = 4) -> 
         found = await all_pages(threads, size, None, sort_by, None, totals, backward=backward)
         assert [row["id"] for row in found] == in_order(listed, sort_by), asked
         by_id = {row["id"]: row for row in expected}
+        shown = keys[: keys.index("thread_id")] if "thread_id" in keys else keys
         for row in found:
-            assert all(row.get(key) == by_id[row["id"]][key] for key in keys if key != "thread_id"), asked
+            assert all(row.get(key) == by_id[row["id"]][key] for key in shown), asked
         assert await threads.count(PROJECT, None, None, totals) == len(listed), asked
         assert await threads.count(PROJECT, None, None, totals, limit=2) == min(2, len(listed)), asked
         read += (await threads.explain(PROJECT, None, sort_by, None, totals)).reads_totals
@@ -171,3 +175,331 @@ async def test_lists_are_exact_at_any_time(database: Database, seed: int) -> Non
         read += await assert_exact(database, rng, 10)
     await assert_stored(database)
     assert read >= 5
+
+
+async def test_each_sort_reads_its_index(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling, commands: Commands
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(600) for part in turn(each, each // 4, each % 3, each % 7)])
+    await settle(settling)
+
+    for name in INDEXED:
+        for descending in (False, True):
+            found = await plan(threads, None, [SortBy(name, descending=descending)])
+            assert found.reads_totals
+            assert found.indexes == {name}
+            assert not found.sorts_in_memory
+            assert found.documents_examined <= 102
+    for name in TIMES:
+        assert not (await plan(threads, None, [SortBy(name)])).reads_totals
+    commands.sent.clear()
+    page = await threads.page(PROJECT, PageRequest(10), {"turn_count"}, None, BY_COST)
+    read = [
+        await database.calls.database.command(
+            "explain",
+            {"aggregate": "calls", "pipeline": body["pipeline"], "cursor": {}},
+            verbosity="executionStats",
+        )
+        for name, body in commands.sent
+        if name == "aggregate" and body["aggregate"] == "calls"
+    ]
+    assert [row["turn_count"] for row in page.rows] == [4] * 10
+    # Only those of the turns of the page.
+    assert "executionStats" in str(read)
+    assert len(read) == 1
+    commands.sent.clear()
+    assert await threads.count(PROJECT) == 150
+    assert "calls" not in {body.get(name) for name, body in commands.sent}
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 8)
+
+
+async def test_percentile_and_cost_sort_together(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(60) for part in turn(each, each % 20, each % 3, each % 2)])
+    for sort_by in (["total_cost", "p99_turn_duration_ms"], ["p50_turn_duration_ms", "num_errors"]):
+        for _ in range(2):
+            keys = [SortBy(each) for each in sort_by]
+            found = await all_pages(threads, 7, None, keys)
+            assert [row["id"] for row in found] == in_order(await expected_threads(database), keys)
+            await settle(settling)
+
+
+async def test_new_price_counts_at_once(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(40) for part in turn(each, each % 9, each % 2, each)])
+    await settle(settling)
+    for cost, at in ((0.5, NOON + HOUR), (0.25, NOON - HOUR)):
+        await price(database, cost, at)
+        assert not (await plan(threads, None, BY_COST)).reads_totals
+        assert (await plan(threads, None, [SortBy("num_calls")])).reads_totals
+        await assert_exact(database, Random(1), 8)
+        await settle(settling)
+        assert (await plan(threads, None, BY_COST)).reads_totals
+        await assert_stored(database)
+
+
+async def test_threads_follow_their_turns(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling
+) -> None:
+    await price(database, 0.001)
+    await calls.write([*turn(1, 1, 0, 5), *turn(2, 1, 1, 7), *turn(3, 2, 1, 9), *turn(4, 2, 9, 1)])
+    await settle(settling)
+    late_start = start(5, trace_id=trace_id(4), started_at=NOON + 20 * HOUR, thread_id="thread 3", turn_id=call_id(5))
+    at_noon = NOON + 1
+    changes: list[Callable[[], Awaitable[object]]] = [
+        lambda: calls.write([late_start]),
+        lambda: calls.write([end(5, ended_at=at_noon + 20 * HOUR)]),
+        lambda: calls.write([start(6, trace_id=trace_id(1), parent_id=call_id(1), started_at=NOON + 30 * HOUR)]),
+        lambda: calls.write([end(6, summary={"usage": {MODEL: {"prompt_tokens": 100}}}, exception="no")]),
+        lambda: calls.write([start(2, trace_id=trace_id(2), thread_id="thread 2", turn_id=call_id(2))]),
+        lambda: calls.write([start(3, trace_id=trace_id(1), thread_id="thread 2", turn_id=call_id(3))]),
+        lambda: calls.delete(PROJECT, [call_id(6), call_id(4)]),
+        lambda: calls.delete(PROJECT, [call_id(5)]),
+        lambda: calls.delete(PROJECT, [call_id(1), call_id(2)]),
+        lambda: calls.delete(PROJECT, [call_id(3)]),
+    ]
+    for number, change in enumerate(changes):
+        await change()
+        await assert_exact(database, Random(number), 6)
+        assert (await plan(threads, None, BY_COST)).reads_totals
+        await settle(settling)
+        await assert_stored(database)
+        await assert_exact(database, Random(number), 3)
+    assert await database.thread_totals.count_documents({}) == 0
+
+
+async def test_only_turns_of_changed_threads_are_read(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling, commands: Commands
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(400) for part in turn(each, each // 4, each % 3, 1 + each)])
+    await settle(settling)
+    await calls.write(turn(400, 7, 5, 10_000))
+    commands.sent.clear()
+
+    page = await threads.page(PROJECT, PageRequest(3), {"turn_count"}, None, BY_COST)
+
+    assert [(row["id"], row["turn_count"]) for row in page.rows] == [
+        ("thread 7", 5),
+        ("thread 99", 4),
+        ("thread 98", 4),
+    ]
+    of_turns = [
+        body["pipeline"][0]["$match"]["turn_of"]
+        for name, body in commands.sent
+        if name == "aggregate" and body["aggregate"] == "calls" and "turn_of" in body["pipeline"][0]["$match"]
+    ]
+    assert of_turns == [{"$in": ["thread 7"]}, {"$in": [row["id"] for row in page.rows]}]
+
+
+async def test_change_while_a_thread_is_computed_is_not_lost(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([*turn(1, 1, 0, 5), *turn(2, 1, 1, 7)])
+    await settle(settling)
+    await calls.write(turn(3, 1, 2, 11))
+    bulk_write, other = database.thread_totals.bulk_write, iter([turn(4, 1, 3, 13)])
+
+    async def slow(writes: Any, **options: Any) -> Any:
+        if not any("stale" in str(each) for each in writes):
+            for parts in other:
+                await calls.write(parts)
+                await settle(Settling(database))
+        return await bulk_write(writes, **options)
+
+    monkeypatch.setattr(database.thread_totals, "bulk_write", slow)
+    await settle(settling)
+
+    assert next(other, None) is None
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 6)
+
+
+async def test_slow_worker_marks_threads_after_another_one_settled_an_hour_of_the_trace(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([*turn(1, 1, 0, 5), *turn(2, 2, 30, 7, trace=1)])
+    await settle(settling)
+    await calls.write(turn(3, 3, 0, 11, trace=1))
+    await asyncio.sleep(0.15)
+
+    async with stopped_before_storing(settling, monkeypatch):
+        await calls.write(turn(4, 4, 30, 13, trace=1))
+        await settle(Settling(database))
+
+    await settle(settling)
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 6)
+
+
+async def test_cancelled_workers_leave_exact_lists(database: Database, calls: CallsStore, settling: Settling) -> None:
+    rng = Random(1)
+    for number in range(8):
+        parts = [part for each in range(number, 60) for part in turn(each, each % 7, each % 3, number + each)]
+        await calls.write(parts)
+        await price(database, 0.001 * number)
+        await asyncio.sleep(0.12)
+        work = asyncio.create_task(settling.work(PROJECT, pause=0))
+        await asyncio.sleep(rng.random() / 8)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await assert_exact(database, rng, 1)
+    await settle(settling)
+    await assert_stored(database)
+
+
+async def test_killed_workers_leave_exact_lists(
+    mongodb_uri: str, database: Database, calls: CallsStore, settling: Settling
+) -> None:
+    rng = Random(1)
+
+    async def has_no_mark() -> bool:
+        return not await database.hour_marks.count_documents({"live_until": {"$exists": True}})
+
+    for number in range(3):
+        parts = [part for each in range(100) for part in turn(each, each % 30, each % 9, number + each)]
+        await calls.write(parts)
+        with mortal(mongodb_uri, database, "work", changes=rng.randrange(20)) as process:
+            await process.end_at(has_no_mark)
+        await assert_exact(database, rng, 2)
+    await settle(settling)
+    await assert_stored(database)
+
+
+@pytest.mark.parametrize(
+    ("module", "limit", "reads_totals"),
+    [
+        (trace_totals, "MAX_CALLS", True),
+        (trace_totals, "MAX_COLLECTED", True),
+        (trace_totals, "MAX_TOTAL_BYTES", False),
+        (trace_totals, "MAX_TURNS", False),
+        (thread_totals, "MAX_TURNS", True),
+        (total_reads, "MAX_STALE", True),
+        (total_reads, "MAX_LIVE_CALLS", True),
+    ],
+)
+async def test_limits_leave_lists_exact(
+    database: Database,
+    calls: CallsStore,
+    threads: ThreadsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    module: Any,
+    limit: str,
+    reads_totals: bool,
+) -> None:
+    monkeypatch.setattr(module, limit, 3)
+    parts = [part for each in range(30) for part in turn(each, each % 7, each % 3, each, each % 5 + each // 20)]
+    await calls.write(parts)
+    await settle(settling)
+    assert (await plan(threads, None, BY_COST)).reads_totals is reads_totals
+    await assert_exact(database, Random(1), 10)
+    await calls.write([part for each in range(30, 33) for part in turn(each, each, each % 3, each)])
+    await assert_exact(database, Random(2), 10)
+    await calls.delete(PROJECT, [call_id(each) for each in range(3, 33)])
+    await settle(settling)
+    await assert_exact(database, Random(3), 10)
+    if limit != "MAX_TOTAL_BYTES":
+        assert (await plan(threads, None, BY_COST)).reads_totals
+        await settle(settling)
+
+
+@pytest.mark.parametrize("is_settled", [False, True], ids=["live", "settled"])
+@pytest.mark.parametrize(
+    "which", [None, ThreadsFilter(before_datetime=NOON + HOUR), ThreadsFilter(thread_ids=["thread 3"])]
+)
+async def test_condition_on_totals_combines_with_filters_and_queries(
+    database: Database,
+    calls: CallsStore,
+    threads: ThreadsStore,
+    settling: Settling,
+    which: ThreadsFilter | None,
+    *,
+    is_settled: bool,
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(60) for part in turn(each, each % 9, each % 3, each % 7 * 3)])
+    if is_settled:
+        await settle(settling)
+        await calls.write([*turn(60, 7, 2, 30), *turn(61, 61, 0, 30)])
+    failed = Query({"$expr": {"$eq": [{"$getField": "status"}, {"$literal": "error"}]}})
+    for query in (None, failed):
+        listed = await all_pages(threads, 100, which, [SortBy("num_calls")], query)
+        sums = await expected_sums(database, which.period if which else Period())
+        for field, literal in (("total_cost", 0.02), ("num_errors", 1), ("turn_count", 6), ("total_tokens", 0)):
+            passing = [row["id"] for row in listed if (sums[row["id"]][field] or 0) > literal]
+            totals = condition("$gt", field, literal)
+            for sort_by in (BY_COST, [SortBy("last_updated")], [SortBy("p50_turn_duration_ms")]):
+                found = await all_pages(threads, 4, which, sort_by, query, totals)
+                assert sorted(row["id"] for row in found) == sorted(passing)
+            assert await threads.count(PROJECT, which, query, totals) == len(passing)
+
+
+async def test_condition_on_totals_is_found_by_its_index_in_any_order(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling
+) -> None:
+    await price(database, 0.001)
+    await calls.write([part for each in range(300) for part in turn(each, each, each % 3, 1 + each)])
+    await settle(settling)
+
+    for field in ("last_updated", "start_time", "thread_id", "turn_count"):
+        found = await plan(threads, None, [SortBy(field)], None, condition("$gte", "total_cost", 0.295))
+        assert found.reads_totals
+        assert found.documents_examined == (300 if field == "turn_count" else 6)
+
+
+HOSTILE: list[tuple[Any, str]] = [
+    ({"$expr": {"$gt": [{"$getField": "total_costs"}, {"$literal": 1}]}}, "did you mean total_cost"),
+    ({"$expr": {"$gt": [{"$getField": "inputs.a"}, {"$literal": 1}]}}, "inputs"),
+    ({"$expr": {"$where": "sleep(1000)"}}, "where"),
+    ({"$expr": {"$gt": [{"$getField": "total_cost"}, {"$literal": "much"}]}}, "total_cost"),
+    ({"total_cost": {"$gt": 1}}, "expr"),
+    ([], "expr"),
+]
+
+
+@pytest.mark.parametrize(("tree", "message"), HOSTILE)
+async def test_bad_condition_on_totals_is_refused(threads: ThreadsStore, tree: Any, message: str) -> None:
+    for read in (
+        lambda: threads.page(PROJECT, PageRequest(1), {"turn_count"}, None, None, None, TotalsQuery(tree)),
+        lambda: threads.count(PROJECT, None, None, TotalsQuery(tree)),
+        lambda: threads.explain(PROJECT, None, None, None, TotalsQuery(tree)),
+    ):
+        with pytest.raises(BadInputError, match=message) as refused:
+            await read()
+        assert str(refused.value.argument).startswith("totals.json")
+
+
+async def test_purge_deletes_totals(database: Database, calls: CallsStore, settling: Settling) -> None:
+    await calls.write(turn(1, 1, 0, 5))
+    await settle(settling)
+    assert await database.thread_totals.count_documents({}) == 1
+
+    await PurgesStore(database).purge(PROJECT, PROJECT)
+
+    assert await database.thread_totals.count_documents({}) == 0
+
+
+async def test_totals_of_another_version_are_built_again(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling
+) -> None:
+    await calls.write([part for each in range(9) for part in turn(each, each % 4, each % 2, each)])
+    await settle(settling)
+    await database.thread_totals.update_many({}, {"$set": {"num_calls": 1_000}})
+    await database.thread_totals.insert_one({"_id": f"{PROJECT}:gone", "project_id": PROJECT, "id": "gone"})
+    await database.hour_marks.update_one({"ready": True}, {"$set": {"version": 0}})
+    assert not (await plan(threads, None, BY_COST)).reads_totals
+    await assert_exact(database, Random(1), 4)
+
+    await settle(settling)
+
+    await until_found(lambda: is_settled(database))
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 4)
