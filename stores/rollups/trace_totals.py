@@ -285,8 +285,13 @@ def _turns(turns: Sequence[Document], hours: Sequence[int]) -> Document:
 
 async def _mark_threads(database: Database, project_id: str, threads: Iterable[str], session: Session) -> None:
     """Let the totals of threads be computed again, since those of their traces change in this transaction."""
+    # Always a change, so that it conflicts with a computation of a thread that was due already.
     marks = [
-        UpdateOne(total_key(project_id, thread), {"$set": {"id": thread, "stale": DUE}}, upsert=True)
+        UpdateOne(
+            total_key(project_id, thread),
+            {"$set": {"id": thread, "stale": DUE}, "$inc": {"marks": 1}},
+            upsert=True,
+        )
         for thread in threads
     ]
     for some in batches(marks, _BATCH):
