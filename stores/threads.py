@@ -11,9 +11,9 @@ There are three ways to read a page:
 
 - In the order of the last or the first turn, an index returns the turns from the cursor on, and the threads of these
   are read until no other thread can be on the page.
-- In other orders, and with a condition on totals, stored totals (`stores.rollups.thread_totals`) are read, and the
-  turns of threads that changed since.
-- Otherwise all turns are grouped: with a filter or a query, without totals, and for a page behind too many turns.
+- In other orders, with a condition on totals, and for a page behind too many turns, stored totals
+  (`stores.rollups.thread_totals`) are read, and the turns of threads that changed since.
+- With a filter or a query, and without totals, all turns are grouped.
 """
 
 import math
@@ -637,7 +637,7 @@ class _Threads:
                 if not before_others or (page.has_previous if request.backward else page.has_next):
                     return page
             turns, candidates = turns * _GROWTH, min(candidates * _GROWTH, _MAX_CANDIDATES)
-        return await self.page(order, request, wanted)
+        return await self.page_by_values(order, request, wanted)
 
     async def _threads_of_turns(
         self, order: Order, request: PageRequest, turns: int, max_threads: int
@@ -690,13 +690,13 @@ class _Threads:
         Raises:
             BadInputError: if the turns are in more than `MAX_TRACES` traces, and the list needs sums over these.
         """
+        first = FirstRows(order, request, self._cursor_scope(order))
+        if not request.size:
+            return first.page()
         keys = {key.path for key in order.keys if key.path not in order.computed}
         stored = await self._stored(keys) if request.offset <= MAX_OFFSET else None
         if not (stored or self.condition or keys.intersection(_SUMS)):
             return await self.page(order, request, wanted)
-        first = FirstRows(order, request, self._cursor_scope(order))
-        if not request.size:
-            return first.page()
         if stored:
             position = paging.decode_cursor(request, self._cursor_scope(order), len(keys))
             number = request.offset + request.size + 1

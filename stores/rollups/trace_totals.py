@@ -69,6 +69,9 @@ MAX_TURNS: Final = 1_000
 MAX_TRACES_OF_HOUR: Final = 20_000
 """Traces of an hour whose totals one transaction writes; with more, no query reads totals."""
 
+MAX_TURNS_OF_HOUR: Final = 100_000
+"""Turns of these traces; with more, no query reads totals."""
+
 MAX_CALLS: Final = 100_000
 """Calls of a trace that has a total."""
 
@@ -225,12 +228,19 @@ class HourTotals:
         totals: the totals to store.
         removed: the `_id`s of totals to delete.
         size: the bytes of `totals`.
+        turns: the number of turns in them.
     """
 
     state: Document
     totals: list[Document] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     size: int = 0
+    turns: int = 0
+
+    @property
+    def are_too_many(self) -> bool:
+        """True if one transaction must not write them."""
+        return self.size > MAX_BYTES or self.turns > MAX_TURNS_OF_HOUR
 
     async def are_newest(self, database: Database, session: Session) -> bool:
         """Return False if a transaction has stored others since, so that these may be wrong."""
@@ -328,7 +338,7 @@ class TotalsWriter:
         number = 0
         async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
             number += len(rows)
-            if number > MAX_TRACES_OF_HOUR or found.size > MAX_BYTES:
+            if number > MAX_TRACES_OF_HOUR or found.are_too_many:
                 return HourTotals(found.state, [crowded])
             for row in rows:
                 others.pop(total_key(self._project_id, row["_id"])["_id"], None)
@@ -346,9 +356,9 @@ class TotalsWriter:
             totals = await self._totals_of([trace_id for _, trace_id in gone if trace_id is not None], prices)
             await self._add(found, totals, known)
             found.removed += {key for key, _ in gone} - {total["_id"] for total in totals}
-            if found.size > MAX_BYTES:
+            if found.are_too_many:
                 break
-        return found if found.size <= MAX_BYTES else HourTotals(found.state, [crowded])
+        return HourTotals(found.state, [crowded]) if found.are_too_many else found
 
     async def _add(self, found: HourTotals, totals: Sequence[Document], known: set[str]) -> None:
         """Add the totals, without those that equal a known stored one."""
@@ -360,6 +370,7 @@ class TotalsWriter:
         changed = [total for total in totals if total != stored.get(total["_id"])]
         found.totals += changed
         found.size += sum(len(bson.encode(total)) for total in changed)
+        found.turns += sum(len(total.get("turns", ())) for total in changed)
 
     async def _count_elsewhere(self, trace_ids: Sequence[str], hour: int) -> dict[str, int]:
         """Count the calls outside of an hour by trace, for traces that have some; reads only an index."""

@@ -381,6 +381,7 @@ async def test_killed_workers_leave_exact_lists(
         (trace_totals, "MAX_COLLECTED", True),
         (trace_totals, "MAX_TOTAL_BYTES", False),
         (trace_totals, "MAX_TURNS", False),
+        (trace_totals, "MAX_TURNS_OF_HOUR", False),
         (thread_totals, "MAX_TURNS", True),
         (total_reads, "MAX_STALE", True),
         (total_reads, "MAX_LIVE_CALLS", True),
