@@ -480,14 +480,27 @@ async def test_bad_condition_on_totals_is_refused(threads: ThreadsStore, tree: A
         assert str(refused.value.argument).startswith("totals.json")
 
 
-async def test_purge_deletes_totals(database: Database, calls: CallsStore, settling: Settling) -> None:
-    await calls.write(turn(1, 1, 0, 5))
+async def test_purge_deletes_totals_and_each_change_names_the_project(
+    database: Database, calls: CallsStore, settling: Settling, commands: Commands
+) -> None:
+    await calls.write([*turn(1, 1, 0, 5), *turn(2, 2, 0, 5)])
+    await settle(settling)
+    await price(database, 0.1)
+    await calls.delete(PROJECT, [call_id(2)])
     await settle(settling)
     assert await database.thread_totals.count_documents({}) == 1
 
     await PurgesStore(database).purge(PROJECT, PROJECT)
 
     assert await database.thread_totals.count_documents({}) == 0
+    changes = [
+        change["q"]
+        for name, body in commands.sent
+        if name in {"update", "delete"} and body[name] == "thread_totals"
+        for change in body[f"{name}s"]
+    ]
+    assert len(changes) >= 5
+    assert {match.get("project_id") for match in changes} == {PROJECT}
 
 
 async def test_totals_of_another_version_are_built_again(
