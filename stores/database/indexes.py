@@ -162,7 +162,8 @@ INDEXES: Final = (
             ("p99_turn_duration_ms", "99th percentile of the duration of turns"),
         )
     ),
-    Index("thread_totals", "project_id stale", "threads to compute again, or to read from their turns", exists="stale"),
+    Index("thread_totals", "project_id stale", "threads to read from their turns", exists="stale"),
+    Index("due_threads", "project_id number", "lists of threads to compute again, by length"),
     Index("term_segments", "project_id unit start", "the segments of hours and days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),

@@ -1,13 +1,16 @@
 """Stored totals of threads: one document per thread, computed from the totals of the traces that have its turns.
 
-A total has the fields by which `stores.threads` sorts, by the same names. It is right unless it is `stale`, or a trace
-that has a turn of the thread, or had one, is to be read from calls.
+A total has the fields by which `stores.threads` sorts, by the same names. It is right unless the thread is due, or a
+trace that has a turn of it, or had one, is to be read from calls.
 
-A change of a trace marks the totals of its threads as due in the same transaction, and later steps compute these. So a
-thread with traces in many hours is computed once after these are settled. A transaction that marks a total while it is
-computed conflicts with the one that stores it. `live_until` of the project's state says that some are due.
+A transaction that changes totals of traces also inserts the list of their threads into `due_threads`, and later steps
+compute these. So a thread with traces in many hours is computed once or twice after these are settled. Each step
+changes `threads` of the project's state, so it conflicts with transactions that change totals of traces, and with other
+workers that compute threads: otherwise a slow one could store an older total. `live_until` of the state says that
+threads may be due.
 
-Percentiles do not add up, so each computation reads all turns of the thread. Those with too many have no total.
+Percentiles do not add up, so each computation reads all turns of the thread. One with too many has no total, but a
+document with `stale`.
 """
 
 from collections.abc import Sequence
@@ -17,19 +20,21 @@ from typing import Any, Final
 
 from pymongo import DeleteOne, ReplaceOne
 
+from stores import ids
 from stores.database import Database, Document
 from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.hours import state_key
 from stores.json.bson_copy import INT64
 from stores.rollups.trace_totals import (
-    DUE,
     MAX_TURNS,
     NUM_CALLS,
     NUM_ERRORS,
     TOTAL_COST,
     TOTAL_TOKENS,
     TotalsWriter,
+    total_key,
+    totals_of,
 )
 
 P50: Final = "p50_turn_duration_ms"
@@ -37,10 +42,10 @@ P99: Final = "p99_turn_duration_ms"
 PERCENTILES: Final = {P50: 50, P99: 99}
 """Percents of the percentiles of a thread's turn durations, by name."""
 
-NO_TOTAL: Final = 2
-"""Value of `stale` in the document of a thread that every query reads from its turns."""
+_MAX_THREADS: Final = 500
+"""Threads that one transaction computes, besides those of the last list."""
 
-_BATCH: Final = 100
+_MAX_LISTS: Final = 500
 
 
 async def complete_totals(database: Database, project_id: str) -> WorkSteps:
@@ -63,9 +68,9 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
     turns_of_one = {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.thread", "$$thread"]}}}
     turns = {
         "from": database.trace_totals.name,
-        "localField": "id",
+        "localField": "_id",
         "foreignField": "turns.thread",
-        "let": {"thread": "$id"},
+        "let": {"thread": "$_id"},
         "pipeline": [
             {"$match": {"project_id": project_id}},
             {"$project": {"turns": turns_of_one} | dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST), 1)},
@@ -74,25 +79,38 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
         ],
         "as": "turns",
     }
-    stages: list[Document] = [
-        {"$match": {"project_id": project_id, "stale": DUE}},
-        {"$limit": _BATCH},
-        {"$project": {"id": 1}},
-        {"$lookup": turns},
-    ]
 
     async def compute(session: Session) -> bool:
-        threads = await database.thread_totals.aggregate(stages, session=session).to_list(None)
+        change = {"$set": {"threads": ids.new_id()}}
+        state = {**state_key(project_id), "ready": True}
+        if not (await database.hour_marks.update_one(state, change, session=session)).matched_count:
+            return False
+        lists = await _due_lists(database, project_id, session)
+        named = {"_id": {"$in": lists}, "project_id": project_id}
+        threads: list[Document] = [{"$match": named}, {"$unwind": "$threads"}, {"$group": {"_id": "$threads"}}]
         writes: list[Any] = []
-        for thread in threads:
-            key = {"_id": thread["_id"], "project_id": project_id}
-            total = _total(thread["turns"])
-            writes.append(ReplaceOne(key, {**key, "id": thread["id"], **total}) if total else DeleteOne(key))
+        async for thread in database.due_threads.aggregate([*threads, {"$lookup": turns}], session=session):
+            key, total = total_key(project_id, thread["_id"]), _total(thread["turns"])
+            document = {**key, "id": thread["_id"], **(total or {})}
+            writes.append(ReplaceOne(key, document, upsert=True) if total else DeleteOne(key))
         if writes:
             await database.thread_totals.bulk_write(writes, ordered=False, session=session)
+            await database.due_threads.delete_many(named, session=session)
         return bool(writes)
 
     return await database.transaction(compute)
+
+
+async def _due_lists(database: Database, project_id: str, session: Session) -> list[str]:
+    """Return the keys of the oldest lists of threads that are due, as many as one transaction may compute."""
+    lists = database.due_threads.find(totals_of(project_id), {"number": 1}, sort=[("_id", 1)], session=session)
+    keys, number = list[str](), 0
+    async for found in lists.limit(_MAX_LISTS):
+        keys.append(found["_id"])
+        number += found["number"]
+        if number > _MAX_THREADS:
+            break
+    return keys
 
 
 def _total(turns: Sequence[Document]) -> Document | None:
@@ -101,7 +119,7 @@ def _total(turns: Sequence[Document]) -> Document | None:
     Each turn is in a document of its trace, and those of a trace follow each other.
     """
     if len(turns) > MAX_TURNS or any(NUM_CALLS not in each for each in turns):
-        return {"stale": NO_TOTAL}
+        return {"stale": True}
     ended = [each["turns"] for each in turns if each["turns"].get("ended_at") is not None]
     if not ended:
         return None

@@ -16,7 +16,7 @@ from stores.paging import Order, Row
 from stores.query.explain import Plan, explain
 from stores.rollups.parents import BY_START
 from stores.rollups.reads import Coverage, DimensionMatch
-from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_TURNS, TOTAL_COST, cost_of, total_key
+from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_TURNS, TOTAL_COST, cost_of, total_key, totals_of
 
 Stages = list[dict[str, Any]]
 
@@ -132,9 +132,14 @@ class StoredTotals:
             if len(stale) > MAX_STALE:
                 return None
         limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": _BY_STALE}
-        marked = {"project_id": project_id, "stale": {"$exists": True}}
-        found = await database.thread_totals.find(marked, {"_id": 0, "id": 1}, session=session, **limits).to_list(None)
+        without = {"project_id": project_id, "stale": True}
+        found = await database.thread_totals.find(without, {"_id": 0, "id": 1}, session=session, **limits).to_list(None)
         stale.update(total["id"] for total in found)
+        due = database.due_threads.find(totals_of(project_id), {"threads": 1}, session=session)
+        async for some in due:
+            stale.update(some["threads"])
+            if len(stale) > MAX_STALE:
+                break
         if len(stale) > MAX_STALE:
             return None
         return cls(database, project_id, session, database.thread_totals, stale, None, traces)

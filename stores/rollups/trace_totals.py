@@ -14,7 +14,7 @@ A trace may have calls in several hours, which two workers may settle at once. T
 the slower worker would replace a total by an older one after the mark of a write in the other hour is gone.
 
 `turns` are those calls of the trace that are turns of threads. A transaction that changes them, or values that threads
-sum up, also marks the totals of these threads as due (`stores.rollups.thread_totals`).
+sum up, also lists these threads as due (`stores.rollups.thread_totals`).
 
 `pricing` of the state names the prices at which totals are computed, and `prices` those at which all totals are. If
 these are not the current ones, queries compute costs from `usage`. `pricing_id` is new whenever `pricing` changes: a
@@ -60,9 +60,6 @@ ALWAYS: Final = 1
 MANY_TURNS: Final = 2
 """Member of `hours` that is no hour: `turns` are missing, and no query reads totals of threads."""
 
-DUE: Final = 1
-"""Value of `stale` in the total of a thread that must be computed again."""
-
 MAX_TURNS: Final = 1_000
 """Turns of a trace that lists them, and of a thread that has a total."""
 
@@ -97,7 +94,7 @@ HEAD_COLUMNS: Final = {
 }
 """Paths of the fields of traces that are columns of their head, by name."""
 
-STATE_FIELDS: Final = ("totals", "pricing", "pricing_id", "prices", "priced_to")
+STATE_FIELDS: Final = ("totals", "pricing", "pricing_id", "prices", "priced_to", "threads")
 """Fields of a project's state, which totals need."""
 
 NUM_CALLS: Final = "num_calls"
@@ -120,6 +117,9 @@ _MAX_COLLECTED_BYTES: Final = 4_000
 
 MAX_TREES: Final = 2_000
 """Traces that are read as trees together."""
+
+_THREADS_ARE_DUE: Final = {"$currentDate": {"live_until": True}}
+"""Change of a project's state that lets a worker compute totals of threads."""
 
 _TURN: Final = {"thread": "$turn_of", "started_at": "$started_at", "ended_at": "$ended_at"}
 
@@ -244,7 +244,9 @@ class HourTotals:
 
     async def are_newest(self, database: Database, session: Session) -> bool:
         """Return False if a transaction has stored others since, so that these may be wrong."""
-        change = {"$set": {"totals": ids.new_id()}}
+        change: Document = {"$set": {"totals": ids.new_id()}}
+        if self.totals or self.removed:
+            change |= _THREADS_ARE_DUE
         return bool((await database.hour_marks.update_one(self.state, change, session=session)).matched_count)
 
     async def write(self, database: Database, session: Session) -> None:
@@ -295,20 +297,12 @@ def _turns(turns: Sequence[Document], hours: Sequence[int]) -> Document:
 
 async def _mark_threads(database: Database, project_id: str, threads: Iterable[str], session: Session) -> None:
     """Let the totals of threads be computed again, since those of their traces change in this transaction."""
-    # Always a change, so that it conflicts with a computation of a thread that was due already.
-    marks = [
-        UpdateOne(
-            total_key(project_id, thread),
-            {"$set": {"id": thread, "stale": DUE}, "$inc": {"marks": 1}},
-            upsert=True,
-        )
-        for thread in threads
+    lists = [
+        {"_id": f"{project_id}:{ids.new_id()}", "project_id": project_id, "number": len(some), "threads": some}
+        for some in batches(sorted(threads), _BATCH)
     ]
-    for some in batches(marks, _BATCH):
-        await database.thread_totals.bulk_write(some, ordered=False, session=session)
-    if marks:
-        due = [{"$set": {"live_until": "$$NOW"}}]
-        await database.hour_marks.update_one(state_key(project_id), due, session=session)
+    if lists:
+        await database.due_threads.insert_many(lists, session=session)
 
 
 class TotalsWriter:
@@ -568,7 +562,8 @@ class TotalsWriter:
             threads = {turn["thread"] for total in changed for turn in total.get("turns", ())}
             await _mark_threads(self._database, self._project_id, threads, session)
             # Always a change, so that of two workers at different prices one starts again.
-            await marks.update_one(at_these, {"$set": {"priced_to": totals[-1]["_id"]}}, session=session)
+            change = {"$set": {"priced_to": totals[-1]["_id"]}, **_THREADS_ARE_DUE}
+            await marks.update_one(at_these, change, session=session)
             return True
 
         return await self._database.transaction(price)

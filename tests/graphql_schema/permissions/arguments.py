@@ -146,7 +146,7 @@ RULED: Final[_Ruled] = {
     "Project.objs": _FILTERED,
     "Project.ops": _FILTERED,
     "Project.traces": _ASKED | {NAMES: "filter anyCall", ROWS: "query sortBy totals"},
-    "Project.threads": _FILTERED,
+    "Project.threads": _FILTERED | {ROWS: "query sortBy totals"},
     "Trace.tree": _LIST | {SHAPE: "maxDepth"},
     "AnyCallInput": {NAMES: "filter", ROWS: "query"},
     "CallBatchMode": {GATED: "start end"},
