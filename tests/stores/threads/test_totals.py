@@ -445,6 +445,8 @@ async def test_condition_on_totals_combines_with_filters_and_queries(
                 found = await all_pages(threads, 4, which, sort_by, query, totals)
                 assert sorted(row["id"] for row in found) == sorted(passing)
             assert await threads.count(PROJECT, which, query, totals) == len(passing)
+            reads_totals = (await plan(threads, which, BY_COST, query, totals)).reads_totals
+            assert reads_totals is (is_settled and which is None and query is None)
 
 
 async def test_condition_on_totals_is_found_by_its_index_in_any_order(
