@@ -1,13 +1,14 @@
 """Lists of threads read stored totals, and are exact to the last acknowledged write at any time."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final
 
 import pytest
 
-from stores import times
+from stores import ids, times
 from stores.calls import CallsStore, CallStart
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
@@ -323,6 +324,60 @@ async def test_change_while_a_thread_is_computed_is_not_lost(
     assert others
     await assert_stored(database)
     await assert_exact(database, Random(1), 6)
+
+
+async def test_slow_computation_does_not_replace_one_that_changed_nothing(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write(turn(1, 1, 0, 5))
+    await settle(settling)
+    await calls.write(turn(2, 1, 1, 7))
+    await settle_hour(database, settling, NOON + HOUR)
+    bulk_write, numbers = database.thread_totals.bulk_write, itertools.count()
+    others: list[asyncio.Task[None]] = []
+
+    async def lose_the_turn_again() -> None:
+        # By another clock, so that the other worker begins with the later list.
+        monkeypatch.setattr(ids, "new_id", lambda: f"0{next(numbers)}")
+        await settle_hour(database, Settling(database), NOON + HOUR)
+        await thread_totals._compute_batch(database, PROJECT)
+
+    async def slow(writes: Any, **options: Any) -> Any:
+        if not others:
+            await calls.delete(PROJECT, [call_id(2)])
+            others.append(asyncio.create_task(lose_the_turn_again()))
+            await asyncio.sleep(0.4)
+        return await bulk_write(writes, **options)
+
+    monkeypatch.setattr(thread_totals, "_MAX_THREADS", 0)
+    monkeypatch.setattr(database.thread_totals, "bulk_write", slow)
+    await thread_totals._compute_batch(database, PROJECT)
+    await asyncio.gather(*others)
+    await settle(settling)
+
+    await assert_stored(database)
+
+
+async def test_trace_without_total_keeps_the_threads_of_other_hours(
+    database: Database,
+    calls: CallsStore,
+    threads: ThreadsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trace_totals, "MAX_CALLS", 3)
+    parts = [start(each, trace_id=trace_id(1), started_at=NOON + HOUR + each) for each in range(2, 6)]
+    await calls.write([*turn(1, 1, 0, 5, trace=1), *turn(9, 2, 0, 5), *parts[:3]])
+    for part in parts[3:]:
+        await settle(settling)
+        await calls.write([part])
+    await settle(settling)
+
+    assert (await plan(threads, None, BY_COST)).reads_totals
+    await assert_exact(database, Random(1), 6)
+    await calls.delete(PROJECT, [call_id(each) for each in range(2, 6)])
+    await settle(settling)
+    await assert_stored(database)
 
 
 async def test_slow_worker_marks_threads_after_another_one_settled_an_hour_of_the_trace(
