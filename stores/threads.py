@@ -302,6 +302,11 @@ def _needs_scan(*arguments: object) -> bool:
     return not any(isinstance(each, ThreadsFilter) and each.thread_ids for each in arguments)
 
 
+def _with_traces(names: Collection[str]) -> set[str]:
+    """Return the fields to group turns for some fields: sums are those of the traces of turns."""
+    return {*names, *([] if set(_SUMS).isdisjoint(names) else [_TRACE_IDS])}
+
+
 def _last_turn_stages(calls: str, turns_of_one: Match) -> Stages:
     """Build the stages that look up the turn that ended last; ties go to the highest id."""
     # Turns arrive by start, so each is briefly the last one, which makes a sort with a limit slow.
@@ -741,7 +746,7 @@ class _Threads:
     ) -> AsyncIterator[Row]:
         """Yield the threads of the list that a filter selects, with the wanted fields."""
         sums = set(_SUMS).intersection(wanted)
-        source, computing = self._grouped(which, {*wanted, *((_TRACE_IDS,) if sums else ())}, collects_durations=False)
+        source, computing = self._grouped(which, _with_traces(wanted), collects_durations=False)
         stages = [*source, {"$match": self._listed}, *computing]
         if not sums:
             async for row in rows_in_batches(self.database.calls, stages, self.session):
@@ -778,7 +783,7 @@ class _Threads:
         keys = {key.path for key in order.keys if key.path not in order.computed}
         if stored := await self._stored(keys):
             return await stored.explain(order, self._match, size + 1)
-        stages, _ = self._grouped(self.filter, keys, collects_durations=True)
+        stages, _ = self._grouped(self.filter, _with_traces(self._needed(keys)), collects_durations=True)
         return await explain(calls, stages, (await scan_hint(calls, stages)).get("hint"))
 
     async def count(self, limit: int | None) -> int:
