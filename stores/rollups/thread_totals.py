@@ -42,7 +42,7 @@ P99: Final = "p99_turn_duration_ms"
 PERCENTILES: Final = {P50: 50, P99: 99}
 """Percents of the percentiles of a thread's turn durations, by name."""
 
-_MAX_THREADS: Final = 500
+_MAX_THREADS: Final = 300
 """Threads that one transaction computes, besides those of the last list."""
 
 _MAX_LISTS: Final = 500

@@ -112,6 +112,9 @@ _UNCLEAR: Final = "_unclear"
 _PARENTS: Final = "_parents"
 _SIZE: Final = "size"
 _BATCH: Final = 500
+_MAX_LISTED: Final = 100
+"""Threads of a list of those that are due; one transaction computes them."""
+
 _MAX_COLLECTED_BYTES: Final = 4_000
 """Size of a call's usage that MongoDB collects, so that a group stays below 16 MiB."""
 
@@ -299,7 +302,7 @@ async def _mark_threads(database: Database, project_id: str, threads: Iterable[s
     """Let the totals of threads be computed again, since those of their traces change in this transaction."""
     lists = [
         {"_id": f"{project_id}:{ids.new_id()}", "project_id": project_id, "number": len(some), "threads": some}
-        for some in batches(sorted(threads), _BATCH)
+        for some in batches(sorted(threads), _MAX_LISTED)
     ]
     if lists:
         await database.due_threads.insert_many(lists, session=session)
