@@ -149,6 +149,21 @@ INDEXES: Final = (
             ("num_errors", "number of errors"),
         )
     ),
+    Index("trace_totals", "project_id turns.thread", "the traces of a thread", exists="turns.thread"),
+    *(
+        Index("thread_totals", f"project_id {path}", f"threads by {what}; of equal ones by id, MongoDB sorts them")
+        for path, what in (
+            ("total_cost", "cost"),
+            ("total_tokens", "tokens"),
+            ("num_calls", "number of calls"),
+            ("num_errors", "number of errors"),
+            ("turn_count", "number of turns"),
+            ("p50_turn_duration_ms", "median duration of turns"),
+            ("p99_turn_duration_ms", "99th percentile of the duration of turns"),
+        )
+    ),
+    Index("thread_totals", "project_id stale", "threads to read from their turns", exists="stale"),
+    Index("due_threads", "project_id number", "lists of threads to compute again, by length"),
     Index("term_segments", "project_id unit start", "the segments of hours and days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),
