@@ -97,7 +97,7 @@ INDEXES: Final = (
         compressed=True,
     ),
     Index("calls", "visible wb_run_id started_at id", "a run", exists="wb_run_id", compressed=True),
-    Index("calls", "visible user_id started_at id", "the calls for an end user", exists="user_id"),
+    Index("calls", "visible user_id started_at id", "the calls for an end user", exists="user_id", compressed=True),
     Index(
         "calls", "visible error_type started_at id", "calls with a type of error", exists="error_type", compressed=True
     ),
@@ -214,6 +214,7 @@ RETIRED: Final = {
         "started_at_turn_of_id_ended_at",
         "ended_at_turn_of_started_at",
         "wb_run_id_started_at_id",
+        "user_id_started_at_id",
         "error_type_started_at_id",
         "op_name_started_at_id",
         "status_started_at_id",
