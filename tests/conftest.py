@@ -57,6 +57,7 @@ _LONG = (
     "tests/stores/rollups/",
     "tests/stores/terms/",
     "tests/stores/trace_lists/",
+    "tests/stores/threads/",
     "tests/graphql_schema/permissions/",
     "tests/graphql_schema/test_single_fields.py",
     "tests/fuzz/",
