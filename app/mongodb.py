@@ -28,7 +28,9 @@ def mongodb(settings: Settings) -> Iterator[str]:
         check_uri(settings.mongodb_uri)
         yield settings.mongodb_uri
         return
-    with embedded_mongod(settings.data_dir, settings.mongod, settings.mongod_cache_gb) as uri:
+    with embedded_mongod(
+        settings.data_dir, settings.mongod, settings.mongod_cache_gb, settings.query_timeout_seconds
+    ) as uri:
         yield uri
 
 

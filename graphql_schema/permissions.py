@@ -102,9 +102,9 @@ _QUERIES: Final = {
     **_need(
         Role.READER,
         """
-        call calls callEventsCursor callsAggregate callsFacets callsPaths callsStats costs explain explainTraces
-        feedback feedbackStats search searchIndex evaluationCompare evaluationResults evaluationRun evaluationRuns
-        evaluationStatus file filesStats obj objs op ops
+        call calls callEventsCursor callsAggregate callsFacets callsPaths callsStats costs explain explainThreads
+        explainTraces feedback feedbackStats search searchIndex evaluationCompare evaluationResults evaluationRun
+        evaluationRuns evaluationStatus file filesStats obj objs op ops
         project projectStats lastPurge retention retentionPreview tableRows tableStats tablesStats
         thread threads trace traces usageTree
         """,

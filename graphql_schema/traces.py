@@ -35,7 +35,7 @@ from graphql_schema.fields.connections import (
     TraceOf,
     connection_field,
     key_of,
-    list_field,
+    selected_node_fields,
     sort_keys,
     to_many,
     to_one,
@@ -422,19 +422,52 @@ class ThreadQueries:
         """
         return await info.context.stores.threads.one(project_id, thread_id, selected_fields(info))
 
-    threads = list_field(
-        ThreadSchema,
-        lambda stores: stores.threads,
-        filter=ThreadsQueryFilter,
-        has_query=True,
-        scans=True,
-    )
-    """Page of the project's threads, without those of which no turn has ended yet.
+    @connection_field(of=ThreadSchema, scans=True)
+    async def threads(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: ThreadsQueryFilter | None = None,
+        query: QueryInput | None = None,
+        sort_by: list[SortBy] | None = None,
+        totals: QueryInput | None = None,
+        *,
+        request: PageRequest,
+    ) -> Listing:
+        """Page of the project's threads, without those of which no turn has ended yet.
 
-    Args:
-        filter: Filter of threads and of their turns; all if omitted.
-        query: Condition on fields of calls that at least one of the turns must meet; all of them count nevertheless.
-        sort_by: Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms,
-            p99_turn_duration_ms, num_calls, num_errors, total_tokens or total_cost; the last updated first if omitted
-            or empty.
-    """
+        Args:
+            filter: Filter of threads and of their turns; all if omitted.
+            query: Condition on fields of calls that at least one of the turns must meet; all of them count
+                nevertheless.
+            sort_by: Sort order: by thread_id, turn_count, start_time, last_updated, p50_turn_duration_ms,
+                p99_turn_duration_ms, num_calls, num_errors, total_tokens or total_cost; the last updated first if
+                omitted or empty.
+            totals: Condition on the fields of sort_by, such as total_cost; none if omitted.
+        """
+        condition = to_store(filter), to_store(query), _of_totals(totals)
+        store, wanted = info.context.stores.threads, selected_node_fields(info)
+        page = await store.page(project_id, request, wanted, condition[0], sort_keys(sort_by), *condition[1:])
+        return Listing(page, partial(store.count, project_id, *condition))
+
+    @resolved_field(returns=ExplainRes, work=COUNT, scans=True)
+    async def explain_threads(
+        self,
+        info: Info,
+        project_id: ProjectId,
+        filter: ThreadsQueryFilter | None = None,
+        query: QueryInput | None = None,
+        sort_by: list[SortBy] | None = None,
+        totals: QueryInput | None = None,
+    ) -> Plan:
+        """Execution plan that finds the threads of the first page of a list, for operators of the server.
+
+        Args:
+            filter: Filter of threads and of their turns; all if omitted.
+            query: Condition on fields of calls that at least one of the turns must meet; none if omitted.
+            sort_by: Sort order; the last updated first if omitted or empty.
+            totals: Condition on the fields of sort_by; none if omitted.
+        """
+        condition = to_store(filter), to_store(query), _of_totals(totals)
+        store = info.context.stores.threads
+        return await store.explain(project_id, condition[0], sort_keys(sort_by), *condition[1:])

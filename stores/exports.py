@@ -33,7 +33,8 @@ from stores.query import Query
 from stores.query.fields import Field, FieldTable, Kind
 from stores.query.sort import SortBy
 from stores.refs import SCHEME
-from stores.threads import P50, P99, THREAD_FIELDS, ThreadsStore
+from stores.rollups.thread_totals import P50, P99
+from stores.threads import THREAD_FIELDS, ThreadsStore
 
 CURSOR: Final = "_cursor"
 """Key of a row's cursor, if cursors are requested."""

@@ -29,8 +29,8 @@ DAYS: Final = "day"
 OWN_ONLY: Final = "own_only"
 """Field of a mark: True if only the roll-ups of own usage may be wrong."""
 
-VERSION: Final = 5
-"""Version of roll-ups, terms and totals of traces; those of another version are built again."""
+VERSION: Final = 6
+"""Version of roll-ups, terms and totals; those of another version are built again."""
 
 
 def hour_of(micros: int) -> int:

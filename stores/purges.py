@@ -147,6 +147,8 @@ class Purge(Lease):
             ("hour_marks", database.hour_marks),  # without the state among them, no query reads roll-ups
             ("rollups", database.rollups),
             ("trace_totals", database.trace_totals),
+            ("due_threads", database.due_threads),
+            ("thread_totals", database.thread_totals),
             ("term_segments", database.term_segments),
             ("term_blocks", database.term_blocks),
             ("evaluation_runs", database.evaluation_runs),

@@ -7,9 +7,13 @@ are two methods. The fast one collects a thread's durations in one document whil
 thread. The slow one reads the turns of a thread beyond that limit once more, sorted by duration, which takes several
 times as long; other threads still use their collected durations.
 
-There are two ways to read a page. In the order of the last or the first turn, an index returns the turns from the
-cursor on, and the threads of these are read until no other thread can be on the page. Other orders, queries, and pages
-that are behind too many turns group all turns.
+There are three ways to read a page:
+
+- In the order of the last or the first turn, an index returns the turns from the cursor on, and the threads of these
+  are read until no other thread can be on the page.
+- In other orders, with a condition on totals, and for a page behind too many turns, stored totals
+  (`stores.rollups.thread_totals`) are read, and the turns of threads that changed since.
+- With a filter or a query, and without totals, all turns are grouped.
 """
 
 import math
@@ -28,6 +32,7 @@ from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query, in_scan_slot
 from stores.database.driver import all_rows
 from stores.database.indexes import index_by
+from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -35,22 +40,28 @@ from stores.input_checks import MAX_MEMBERS, check_count, check_range
 from stores.json.bson_copy import INT64
 from stores.paging import FirstRows, Order, Page, PageRequest, Row
 from stores.query import Query
+from stores.query.evaluator import DocumentValues, compile_test
+from stores.query.explain import Plan, explain
 from stores.query.fields import Field, FieldTable, Kind
+from stores.query.match_compiler import compile_match
+from stores.query.parser import Operation, iter_gets
 from stores.query.sort import SortBy, compile_sort
 from stores.relations import OneToMany, by_scope
-from stores.trace_lists import MAX_TRACES, check_number, rows_in_batches, sums_of_traces
+from stores.rollups.thread_totals import P50, P99, PERCENTILES
+from stores.rollups.total_reads import StoredTotals
+from stores.rollups.trace_totals import NUM_CALLS, NUM_ERRORS, TOTAL_COST, TOTAL_TOKENS
+from stores.trace_lists import (
+    MAX_OFFSET,
+    MAX_TRACES,
+    TotalsQuery,
+    check_number,
+    rows_in_batches,
+    sums_of_traces,
+)
 from stores.traces import ACCUMULATORS, TOKENS_AND_COST, TracesStore, calls_of_traces
 
 Stages = list[dict[str, Any]]
 Expression = Any
-
-NUM_CALLS: Final = "num_calls"
-NUM_ERRORS: Final = "num_errors"
-TOTAL_TOKENS: Final = "total_tokens"
-TOTAL_COST: Final = "total_cost"
-P50: Final = "p50_turn_duration_ms"
-P99: Final = "p99_turn_duration_ms"
-_PERCENTILES: Final = {P50: 50, P99: 99}
 
 MAX_COLLECTED: Final = 400_000
 """Durations collected per thread: about 7 MB of BSON, out of 16 MB per document."""
@@ -86,7 +97,7 @@ def _percentile_stages(names: Iterable[str], if_too_many: Expression) -> Stages:
     bounded = _if_too_many(if_too_many, finished)
     return [
         {"$set": {_DURATIONS: {"$sortArray": {"input": bounded, "sortBy": 1}}}},
-        {"$set": {name: _percentile_of_sorted(f"${_DURATIONS}", _PERCENTILES[name]) for name in names}},
+        {"$set": {name: _percentile_of_sorted(f"${_DURATIONS}", PERCENTILES[name]) for name in names}},
         {"$unset": _DURATIONS},
     ]
 
@@ -107,7 +118,7 @@ def _from_sorted_turns(names: Iterable[str], collection: str, turns: dict[str, A
     count.
     """
     names = list(names)
-    positions = {name: {"$add": [1, _position(f"${_FINISHED}", _PERCENTILES[name])]} for name in names}
+    positions = {name: {"$add": [1, _position(f"${_FINISHED}", PERCENTILES[name])]} for name in names}
     numbered = {"at": {"$documentNumber": {}}, "next": {"$shift": {"output": "$duration", "by": 1}}}
     lower = {name: {"$floor": f"$${name}"} for name in names}
     pipeline: Stages = [
@@ -174,6 +185,7 @@ MAX_USERS: Final = 1_000
 
 _LAST_UPDATED: Final = "last_updated"
 _LAST_TURN: Final = "last_turn_id"
+_LAST_UPDATED_FIRST: Final = (SortBy(_LAST_UPDATED, descending=True),)
 
 THREAD_FIELDS: Final = FieldTable(
     [
@@ -198,6 +210,7 @@ _ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
     "start_time": {"$first": "$started_at"},
     "first_turn_id": {"$first": "$id"},
     _LAST_UPDATED: {"$max": "$ended_at"},
+    _TRACE_IDS: {"$addToSet": "$trace_id"},
 }
 """Accumulators of a thread's fields; they expect its turns sorted by start, then id."""
 
@@ -289,6 +302,11 @@ def _needs_scan(*arguments: object) -> bool:
     return not any(isinstance(each, ThreadsFilter) and each.thread_ids for each in arguments)
 
 
+def _with_traces(names: Collection[str]) -> set[str]:
+    """Return the fields to group turns for some fields: sums are those of the traces of turns."""
+    return {*names, *([] if set(_SUMS).isdisjoint(names) else [_TRACE_IDS])}
+
+
 def _last_turn_stages(calls: str, turns_of_one: Match) -> Stages:
     """Build the stages that look up the turn that ended last; ties go to the highest id."""
     # Turns arrive by start, so each is briefly the last one, which makes a sort with a limit slow.
@@ -310,7 +328,7 @@ def _percentiles(
 
     `collects_durations` selects the fast method, which fails if a thread has more than `MAX_COLLECTED` turns.
     """
-    shown = [name for name in _PERCENTILES if name in names]
+    shown = [name for name in PERCENTILES if name in names]
     if not shown:
         return {}, []
     if collects_durations:
@@ -359,28 +377,40 @@ class ThreadsStore:
         threads_filter: ThreadsFilter | None = None,
         sort_by: Sequence[SortBy] | None = None,
         query: Query | None = None,
+        totals: TotalsQuery | None = None,
     ) -> Page:
         """Return a page of threads with the selected fields; by default the most recently ended turn comes first.
 
         With a query, a thread is listed if one of the turns that count passes it; all of them count nevertheless.
+        `totals` is a condition on `THREAD_FIELDS`.
 
         Raises:
-            BadInputError: if the filter, the query, the sort or the cursor is invalid, or if the sort needs the sums of
-                too many traces.
+            BadInputError: if the filter, a condition, the sort or the cursor is invalid, or if the list needs the sums
+                of too many traces.
         """
-        check_project_id(project_id)
-        threads_filter = threads_filter or ThreadsFilter()
-        threads_filter.check()
-        order = compile_sort(sort_by or (SortBy(_LAST_UPDATED, descending=True),), THREAD_FIELDS)
-        needs_sums = any(key.path in _SUMS for key in order.keys)
-        is_by_turns = not (query or threads_filter.thread_ids) and order.keys[0].path in _ORDERED_BY
-        page = order, request, frozenset(wanted)
-        if not (query or needs_sums or is_by_turns):
-            return await _Threads(self.database, project_id, threads_filter).page(*page)
-        async with self._in_snapshot(project_id, threads_filter, query) as (threads, session):
-            if needs_sums:
-                return await threads.page_by_sums(*page, session)
-            return await (threads.page_by_turns(*page) if is_by_turns else threads.page(*page))
+        order = compile_sort(sort_by or _LAST_UPDATED_FIRST, THREAD_FIELDS)
+        async with self._in_snapshot(project_id, threads_filter, query, totals) as threads:
+            page = order, request, frozenset(wanted)
+            return await (threads.page_by_turns(*page) if threads.is_by_turns(order) else threads.page_by_values(*page))
+
+    @in_scan_slot(_needs_scan)
+    @database_query
+    async def explain(
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter | None = None,
+        sort_by: Sequence[SortBy] | None = None,
+        query: Query | None = None,
+        totals: TotalsQuery | None = None,
+    ) -> Plan:
+        """Find the threads of the first page of a list and return MongoDB's plan.
+
+        Raises:
+            BadInputError: if the filter, a condition or the sort is invalid.
+        """
+        order = compile_sort(sort_by or _LAST_UPDATED_FIRST, THREAD_FIELDS)
+        async with self._in_snapshot(project_id, threads_filter, query, totals) as threads:
+            return await threads.explain(order, paging.DEFAULT_SIZE)
 
     async def one(self, project_id: str, thread_id: str, wanted: Iterable[str]) -> Row | None:
         """Return the selected fields of a thread; None if no turn of it has ended."""
@@ -392,27 +422,34 @@ class ThreadsStore:
     async def by_keys(self, keys: Sequence[ThreadKey], wanted: frozenset[str]) -> dict[ThreadKey, Row | None]:
         """Return each thread's selected fields; None if no turn of the period has ended."""
         threads: dict[ThreadKey, Row | None] = dict.fromkeys(keys)
-        order = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
-        for (project_id, period), thread_ids in await by_scope(keys):
-            threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
-            listed = _Threads(self.database, project_id, threads_filter)
-            page = await listed.page(order, PageRequest(size=len(thread_ids)), wanted)
-            threads |= {(project_id, period, row["id"]): row for row in page.rows}
+        async with self.database.snapshot_session() as session:
+            for (project_id, period), thread_ids in await by_scope(keys):
+                threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
+                found = await _Threads(self.database, project_id, threads_filter, session).by_id(wanted)
+                threads |= {(project_id, period, thread_id): row for thread_id, row in found.items()}
         return threads
 
     @asynccontextmanager
     async def _in_snapshot(
-        self, project_id: str, threads_filter: ThreadsFilter, query: Query | None
-    ) -> "AsyncIterator[tuple[_Threads, Session]]":
-        """Provide the threads of a list, to read inside the block, and the snapshot session that reads them."""
+        self,
+        project_id: str,
+        threads_filter: ThreadsFilter | None,
+        query: Query | None,
+        totals: TotalsQuery | None,
+    ) -> "AsyncIterator[_Threads]":
+        """Provide the threads of a list, to read inside the block, in one snapshot."""
+        check_project_id(project_id)
+        threads_filter = threads_filter or ThreadsFilter()
+        threads_filter.check()
+        condition = totals.operation(THREAD_FIELDS, "totals") if totals else None
         async with self.database.snapshot_session() as session:
+            threads = _Threads(self.database, project_id, threads_filter, session, query, totals, condition)
             if query is None:
-                yield _Threads(self.database, project_id, threads_filter, session), session
+                yield threads
                 return
             calls_query = CallsQuery(self.database, project_id, query=query, session=session)
             async with calls_query.compiled() as compiled:
-                found = await calls_query.narrowed(compiled)
-                yield _Threads(self.database, project_id, threads_filter, session, query, found.stages), session
+                yield replace(threads, passing=(await calls_query.narrowed(compiled)).stages)
 
     @in_scan_slot(_needs_scan)
     @database_query
@@ -421,18 +458,13 @@ class ThreadsStore:
         project_id: str,
         threads_filter: ThreadsFilter | None = None,
         query: Query | None = None,
+        totals: TotalsQuery | None = None,
         *,
         limit: int | None = None,
     ) -> int:
-        """Count the threads that pass the filter, and with a query, of which a turn passes it; up to `limit`."""
-        check_project_id(project_id)
-        threads_filter = threads_filter or ThreadsFilter()
-        threads_filter.check()
-        if query:
-            async with self._in_snapshot(project_id, threads_filter, query) as (threads, _):
-                return await threads.count(limit)
-        finished = {"$match": {**threads_filter.turns(project_id), "ended_at": {"$ne": None}}}
-        return await paging.count(self._calls, [finished, {"$group": {"_id": "$turn_of"}}], limit)
+        """Count the threads that `page` lists, up to `limit`."""
+        async with self._in_snapshot(project_id, threads_filter, query, totals) as threads:
+            return await threads.count(limit)
 
     @database_query
     async def counts(self, keys: Sequence[ThreadKey]) -> dict[ThreadKey, Row]:
@@ -515,17 +547,26 @@ class _Threads:
         database: the database.
         project_id: the project.
         filter: the filter.
-        session: the snapshot session of the reads; None if a page needs none.
+        session: the snapshot session of the reads.
         query: the query.
+        totals: the condition on totals.
+        condition: the same, parsed.
         passing: stages that find the calls that pass the query; None without a query.
     """
 
     database: Database
     project_id: str
     filter: ThreadsFilter
-    session: Session | None = None
+    session: Session
     query: Query | None = None
+    totals: TotalsQuery | None = None
+    condition: Operation | None = None
     passing: Stages | None = None
+
+    def is_by_turns(self, order: Order) -> bool:
+        """Return True if the order is that of turns, so that an index of these finds the threads of a page."""
+        has_others = self.query or self.totals or self.filter.thread_ids or any(key.path in _SUMS for key in order.keys)
+        return order.keys[0].path in _ORDERED_BY and not has_others
 
     async def page(
         self,
@@ -549,6 +590,12 @@ class _Threads:
             row |= {"project_id": self.project_id, "thread_id": row["id"], "period": self.filter.period}
         return page
 
+    async def by_id(self, wanted: frozenset[str]) -> dict[str, Row]:
+        """Read the threads that the filter names, as `page` does, by id."""
+        order = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
+        page = await self.page(order, PageRequest(len(self.filter.thread_ids or ())), wanted)
+        return {row["id"]: row for row in page.rows}
+
     async def _read(
         self,
         order: Order,
@@ -561,14 +608,11 @@ class _Threads:
     ) -> Page:
         """Read a page by one of the two methods of `_percentiles`."""
         calls = self.database.calls
-        # The finished turns that count, for lookups by thread.
-        turns_of_one: Match = calls_match(self.project_id) | self.filter.period.match() | {"ended_at": {"$ne": None}}
-        names = {*wanted, _LAST_UPDATED, *(key.path for key in order.keys)}
-        durations, computing = _percentiles(names, calls.name, turns_of_one, collects_durations=collects_durations)
-        source = self._source(which, {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations)
-        finishing = _last_turn_stages(calls.name, turns_of_one) if _LAST_TURN in wanted else []
+        names = {*wanted, *(key.path for key in order.keys)}
+        source, computing = self._grouped(which, names, collects_durations=collects_durations)
+        finishing = _last_turn_stages(calls.name, self._turns_of_one) if _LAST_TURN in wanted else []
         # Percentiles are computed for all threads if the order uses them, otherwise for those of the page.
-        if any(key.path in _PERCENTILES for key in order.keys):
+        if any(key.path in PERCENTILES for key in order.keys):
             source += computing
         else:
             finishing = [*computing, *finishing]
@@ -598,7 +642,7 @@ class _Threads:
                 if not before_others or (page.has_previous if request.backward else page.has_next):
                     return page
             turns, candidates = turns * _GROWTH, min(candidates * _GROWTH, _MAX_CANDIDATES)
-        return await self.page(order, request, wanted)
+        return await self.page_by_values(order, request, wanted)
 
     async def _threads_of_turns(
         self, order: Order, request: PageRequest, turns: int, max_threads: int
@@ -609,13 +653,29 @@ class _Threads:
         """
         first_key = order.keys[0]
         path, direction = _ORDERED_BY[first_key.path], first_key.direction(backward=request.backward)
-        is_before, extreme = ("$gt", "$max") if direction < 0 else ("$lt", "$min")
+        stages = self._first_turns(order, request, turns)
+        rows = await all_rows(self.database.calls, stages, turns + 1, self.session, _INDEXES[path])
+        found = sorted((row for row in rows if row["first"] is not None), key=lambda row: direction * row["first"])
+        if len(found) > max_threads:
+            end = found[max_threads]["first"]
+        elif sum(row["turns"] for row in rows) < turns:
+            return [row["_id"] for row in found], {}
+        else:
+            end = direction * max(direction * row["last"] for row in rows)
+        thread_ids = [row["_id"] for row in found if direction * row["first"] < direction * end]
+        return thread_ids, {first_key.path: {"$gt" if direction < 0 else "$lt": end}}
+
+    def _first_turns(self, order: Order, request: PageRequest, turns: int) -> Stages:
+        """Build the stages that group the first turns from the cursor on by thread."""
+        first_key = order.keys[0]
+        path, direction = _ORDERED_BY[first_key.path], first_key.direction(backward=request.backward)
+        extreme = "$max" if direction < 0 else "$min"
         period = self.filter.period
         bounds = {"$gte": -math.inf, "$lte": math.inf} | (period.match().get(path) or {})
         if position := paging.decode_cursor(request, self._cursor_scope(order), len(order.keys)):
             bounds["$lte" if direction < 0 else "$gte"] = position[0]
         value = f"${path}"
-        stages: Stages = [
+        return [
             {"$match": calls_match(self.project_id) | {"turn_of": {"$gt": ""}, path: bounds}},
             {"$sort": {path: direction}},
             {"$limit": turns},
@@ -628,69 +688,125 @@ class _Threads:
                 }
             },
         ]
-        rows = await all_rows(self.database.calls, stages, turns + 1, self.session, _INDEXES[path])
-        found = sorted((row for row in rows if row["first"] is not None), key=lambda row: direction * row["first"])
-        if len(found) > max_threads:
-            end = found[max_threads]["first"]
-        elif sum(row["turns"] for row in rows) < turns:
-            return [row["_id"] for row in found], {}
-        else:
-            end = direction * max(direction * row["last"] for row in rows)
-        thread_ids = [row["_id"] for row in found if direction * row["first"] < direction * end]
-        return thread_ids, {first_key.path: {is_before: end}}
 
-    async def page_by_sums(self, order: Order, request: PageRequest, wanted: frozenset[str], session: Session) -> Page:
-        """Read a page, as `page`, in an order that needs the sums of all threads.
+    async def page_by_values(self, order: Order, request: PageRequest, wanted: frozenset[str]) -> Page:
+        """Read a page, as `page`, in any order, in a snapshot.
 
         Raises:
-            BadInputError: if the order also has a percentile, or if the turns are in more than `MAX_TRACES` traces.
+            BadInputError: if the turns are in more than `MAX_TRACES` traces, and the list needs sums over these.
         """
-        if percentile := next((key.path for key in order.keys if key.path in _PERCENTILES), None):
-            raise BadInputError(
-                f"does not combine {percentile} with cost, tokens, calls or errors; sort by one of them", "sort_by"
-            )
         first = FirstRows(order, request, self._cursor_scope(order))
-        async for row in self._with_sums({key.path for key in order.keys if key.path in _SUMS}, session):
+        if not request.size:
+            return first.page()
+        keys = {key.path for key in order.keys if key.path not in order.computed}
+        stored = await self._stored(keys) if request.offset <= MAX_OFFSET else None
+        if not (stored or self.condition or keys.intersection(_SUMS)):
+            return await self.page(order, request, wanted)
+        if stored:
+            position = paging.decode_cursor(request, self._cursor_scope(order), len(keys))
+            number = request.offset + request.size + 1
+            async for row in stored.first_rows(order, self._match, position, number, backward=request.backward):
+                first.add(row)
+        async for row in self._from_turns(keys, stored):
             first.add(row)
         page = first.page()
         if page.rows:
             shown = replace(self.filter, thread_ids=[row["id"] for row in page.rows])
-            threads = _Threads(self.database, self.project_id, shown, session)
-            by_id = compile_sort((SortBy("thread_id"),), THREAD_FIELDS)
-            found = await threads.page(by_id, PageRequest(len(page.rows)), wanted)
-            fields = {row["id"]: row for row in found.rows}
+            fields = await _Threads(self.database, self.project_id, shown, self.session).by_id(wanted)
             page.rows[:] = [row | fields[row["id"]] for row in page.rows]
         return page
 
-    async def _with_sums(self, wanted: Collection[str], session: Session) -> AsyncIterator[Row]:
-        """Yield all threads of the list with the wanted ones of `_SUMS`."""
+    @property
+    def _match(self) -> Match:
+        """The match of totals that pass the condition on totals."""
+        return {"$and": [compile_match(self.condition)]} if self.condition else {}
+
+    def _needed(self, wanted: Iterable[str]) -> set[str]:
+        """Return the wanted fields, and those of the condition on totals."""
+        return {*wanted, *([get.access.field.path for get in iter_gets(self.condition)] if self.condition else ())}
+
+    async def _stored(self, wanted: Iterable[str]) -> StoredTotals | None:
+        """Return the stored totals with the needed fields; None if only turns tell which threads the list has."""
+        if self.query or self.filter.thread_ids or self.filter.period.match():
+            return None
+        return await StoredTotals.find_of_threads(self.database, self.project_id, self.session, self._needed(wanted))
+
+    async def _from_turns(self, wanted: Iterable[str], stored: StoredTotals | None = None) -> AsyncIterator[Row]:
+        """Yield the threads of the list with the wanted fields, computed from turns; only stale ones with totals."""
+        if stored and not stored.stale:
+            return
+        which = replace(self.filter, thread_ids=[*stored.stale]) if stored else self.filter
+        needed, passes = self._needed(wanted), compile_test(self.condition) if self.condition else None
+        async for row in self._with_sums(which, needed, stored.of_traces if stored else None):
+            if passes is None or passes(DocumentValues(row)):
+                yield row
+
+    async def _with_sums(
+        self, which: ThreadsFilter, wanted: Collection[str], of_traces: StoredTotals | None
+    ) -> AsyncIterator[Row]:
+        """Yield the threads of the list that a filter selects, with the wanted fields."""
+        sums = set(_SUMS).intersection(wanted)
+        source, computing = self._grouped(which, _with_traces(wanted), collects_durations=False)
+        stages = [*source, {"$match": self._listed}, *computing]
+        if not sums:
+            async for row in rows_in_batches(self.database.calls, stages, self.session):
+                yield row
+            return
         threads: list[tuple[Row, ThreadSums]] = []
         of_trace: dict[str, list[ThreadSums]] = {}
-        accumulators = _ACCUMULATORS | {_TRACE_IDS: {"$addToSet": "$trace_id"}}
-        stages = [*self._source(self.filter, accumulators), {"$match": self._listed}]
-        async for row in rows_in_batches(self.database.calls, stages, session):
+        async for row in rows_in_batches(self.database.calls, stages, self.session):
             threads.append((row, thread_sums := ThreadSums()))
             for trace_id in row.pop(_TRACE_IDS):
                 of_trace.setdefault(trace_id, []).append(thread_sums)
             check_number(len(of_trace), "have turns", sort=_LAST_UPDATED)
-        async for trace in sums_of_traces(
-            self.database, self.project_id, wanted, session, of_trace, lambda row: row["trace_id"] in of_trace
-        ):
+        traces = sums_of_traces(
+            self.database,
+            self.project_id,
+            sums,
+            self.session,
+            of_trace,
+            lambda row: row["trace_id"] in of_trace,
+            of_traces,
+        )
+        async for trace in traces:
             for thread_sums in of_trace[trace["trace_id"]]:
                 thread_sums.add(trace)
         async for row, thread_sums in cooperative(threads):
             yield {**thread_sums.row(), **row}
 
+    async def explain(self, order: Order, size: int) -> Plan:
+        """Run the query that finds the threads of the first page, and return its plan."""
+        calls, request = self.database.calls, PageRequest(size)
+        if self.is_by_turns(order):
+            stages = self._first_turns(order, request, _FIRST_TURNS + 2 * (size + 1))
+            return await explain(calls, stages, _INDEXES[_ORDERED_BY[order.keys[0].path]])
+        keys = {key.path for key in order.keys if key.path not in order.computed}
+        if stored := await self._stored(keys):
+            return await stored.explain(order, self._match, size + 1)
+        stages, _ = self._grouped(self.filter, _with_traces(self._needed(keys)), collects_durations=True)
+        return await explain(calls, stages, (await scan_hint(calls, stages)).get("hint"))
+
     async def count(self, limit: int | None) -> int:
         """Count the threads, up to `limit`."""
-        ended = {_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}
-        stages = [*self._source(self.filter, ended), {"$match": self._listed}]
+        stored = await self._stored(())
+        if stored or self.condition:
+            number = await stored.count(self._match, limit) if stored else 0
+            number += sum([1 async for _ in self._from_turns((), stored)])
+            return number if limit is None else min(number, limit)
+        if self.query:
+            stages = [
+                *self._source(self.filter, {_LAST_UPDATED: _ACCUMULATORS[_LAST_UPDATED]}),
+                {"$match": self._listed},
+            ]
+        else:
+            finished = {**self.filter.turns(self.project_id), "ended_at": {"$ne": None}}
+            stages = [{"$match": finished}, {"$group": {"_id": "$turn_of"}}]
         return await paging.count(self.database.calls, stages, limit, self.session)
 
     @property
     def _scope(self) -> tuple[object, ...]:
         """The values that identify the list for its cursors."""
-        return "threads", self.project_id, self.filter, self.query
+        return "threads", self.project_id, self.filter, self.query, *([self.totals] if self.totals else [])
 
     def _cursor_scope(self, order: Order) -> bytes:
         return paging.scope_of(self.database.calls.name, *self._scope, order)
@@ -699,6 +815,25 @@ class _Threads:
     def _listed(self) -> Match:
         """The match of the threads to list among those of `_source`."""
         return _HAS_FINISHED_TURN if self.passing is None else {_MATCHES: True, **_HAS_FINISHED_TURN}
+
+    @property
+    def _turns_of_one(self) -> Match:
+        """The match of the finished turns that count, for lookups by thread."""
+        return calls_match(self.project_id) | self.filter.period.match() | {"ended_at": {"$ne": None}}
+
+    def _grouped(
+        self, which: ThreadsFilter, names: Collection[str], *, collects_durations: bool
+    ) -> tuple[Stages, Stages]:
+        """Build the stages that group turns by thread with some fields, and those that then compute percentiles.
+
+        For `collects_durations` see `_percentiles`.
+        """
+        names = {*names, _LAST_UPDATED}
+        durations, computing = _percentiles(
+            names, self.database.calls.name, self._turns_of_one, collects_durations=collects_durations
+        )
+        accumulators = {name: _ACCUMULATORS[name] for name in _ACCUMULATORS if name in names} | durations
+        return self._source(which, accumulators), computing
 
     def _source(self, which: ThreadsFilter, accumulators: dict[str, Any]) -> Stages:
         """Build the stages that group turns by thread, and mark the threads of which a turn is among `passing`."""

@@ -43,7 +43,7 @@ from stores.query.index_use import IndexedFields
 from stores.query.match_compiler import compile_match
 from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
-from stores.rollups.trace_reads import FEW, StoredTotals
+from stores.rollups.total_reads import FEW, StoredTotals
 from stores.rollups.trace_totals import (
     MAX_CALLS,
     MAX_TREES,
@@ -451,7 +451,7 @@ class _Traces:
             return await self._heads.explain()
         wanted = self._keys(order)
         if (stored := await self._stored(wanted)) and not stored.prices:
-            return replace(await stored.explain(order, self._totals_match, size + 1), reads_totals=True)
+            return await stored.explain(order, self._totals_match, size + 1)
         calls = self._database.calls
         chosen = self._heads if self._filter or self._query else self._any_call
         if chosen is None:

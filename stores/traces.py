@@ -23,7 +23,7 @@ from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, de
 from stores.query.sort import compile_sort
 from stores.query.text_expressions import Expression
 from stores.relations import OneToMany
-from stores.rollups.trace_reads import FEW, StoredTotals
+from stores.rollups.total_reads import FEW, StoredTotals
 from stores.rollups.trace_totals import HEAD_COLUMNS, RANK, TOTAL_COST, TOTAL_TOKENS, head_of_trace
 
 MAX_CALLS: Final = 100_000

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ _WAITING = (
     "tests/conformance/",
 )
 """Path prefixes of tests that start processes or wait for them: the longest first, then those of installations."""
+
+_LONG = (
+    "tests/stores/rollups/",
+    "tests/stores/terms/",
+    "tests/stores/trace_lists/",
+    "tests/stores/threads/",
+    "tests/graphql_schema/permissions/",
+    "tests/graphql_schema/test_single_fields.py",
+    "tests/fuzz/",
+)
+"""Path prefixes of tests that compute for up to a minute per file; they come before the others that compute."""
 
 _END_OF_WAITING = 0.8
 """The part of the run that has begun when the last file of _WAITING begins."""
@@ -151,7 +163,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
     files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
     waiting = sorted(filter(_waits, files), key=lambda file: [not file.startswith(each) for each in _WAITING])
-    computing = [file for file in files if not _waits(file)]
+    computing = sorted(filterfalse(_waits, files), key=lambda file: not file.startswith(_LONG))
     place = {file: number / len(computing) for number, file in enumerate(computing)}
     place |= {file: _END_OF_WAITING * number / len(waiting) for number, file in enumerate(waiting)}
     items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), place[item.nodeid.partition("::")[0]]))

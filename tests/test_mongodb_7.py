@@ -45,7 +45,7 @@ TESTS = (
     "tests/stores/terms/test_segments.py::test_hours_of_a_day_are_merged_and_a_changed_one_is_left_out",
     "tests/stores/terms/test_segments.py::test_other_questions_read_only_calls_with_the_terms",
 )
-QUICK = "not thousands and not ten_thousand and not literal and not mongod_is_killed"
+QUICK = "not thousand and not literal and not mongod_is_killed"
 """Expression for pytest's `-k` that excludes the largest queries and projects, slow on any version of MongoDB.
 
 It also excludes a test that starts its own mongod, which is MongoDB 6."""

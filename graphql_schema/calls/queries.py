@@ -95,7 +95,7 @@ class CallsQueryStatsRes:
 
 @strawberry.type
 class ExplainRes:
-    """Execution plan of a list of calls or traces in MongoDB."""
+    """Execution plan of a list of calls, traces or threads in MongoDB."""
 
     # The source is `stores.query.explain.Plan`.
 
@@ -115,7 +115,7 @@ class ExplainRes:
     """True if the list reads only calls that have the values of its query in their JSON, and those of changed hours."""
 
     reads_totals: bool
-    """True if a list of traces reads stored totals, and only the calls of traces that changed."""
+    """True if a list of traces or threads reads stored totals, and only the calls of those that changed."""
 
     indexes = computed_field(lambda plan: sorted(plan.indexes), list[str])
     """Names of the indexes that MongoDB uses."""

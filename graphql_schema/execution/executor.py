@@ -389,7 +389,8 @@ class Rows:
         self.pending: list[tuple[str, Awaitable[Any]]] = []
         self._inner: dict[int, Rows] = {}
         self._by_class: dict[int, dict[type, Rows]] = {}
-        self.row = plan.make_row(self._unusual, self._below, self._ordinary, self._defer_or_resolve, arguments)
+        functions = self._unusual, self._below, self._ordinary, self._defer_or_resolve
+        self.row, self._completions = plan.make_row(*functions, arguments)
         self.batched = plan.batched
 
     @classmethod
@@ -404,8 +405,9 @@ class Rows:
         return cls(executor, plan, arguments)
 
     def close(self) -> None:
-        """Make no more rows: the row function refers back to this object, and the cycle would delay its release."""
+        """Make no more rows: their functions refer back to this object, and the cycle would delay its release."""
         self.row = _closed_row
+        self._completions = dict.fromkeys(self._completions, _closed_row)
 
     def complete(self, source: object, at: Location) -> AwaitableOrValue[Data]:
         """Return the data of one object, or an awaitable if some of its fields must be awaited.
@@ -447,9 +449,7 @@ class Rows:
         Raises:
             GraphQLError: if it must not be null, and is null or failed.
         """
-        if value is None and self.fields[position].is_nullable:
-            return None
-        return self._below(position, value, at)
+        return self._completions[position](value, at)
 
     def _unusual(self, position: int, value: object, at: Location) -> object:
         """Complete a value that only graphql-core can complete, such as an error or an awaitable."""

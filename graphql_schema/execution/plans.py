@@ -328,10 +328,11 @@ def _enum(kind: GraphQLEnumType) -> Leaf | None:
     return Leaf(condition, f"{found}[v]", {found: names, kind.name: members})
 
 
-RowMaker = Callable[..., Callable[[Any, Any], dict[str, Any]]]
+RowMaker = Callable[..., tuple[Callable[[Any, Any], dict[str, Any]], dict[int, Callable[[Any, Any], Any]]]]
 """Takes four functions of `executor.Rows`, and the arguments of calls by position.
 
-Returns the row function.
+Returns the row function; and for each batched field, by position, the function that completes a value of it at the
+location of its row.
 """
 
 
@@ -356,11 +357,13 @@ def _source(fields: Sequence[Field]) -> str:
     for position, field in enumerate(fields):
         lines += [f"        {line}" for line in _field(position, field)]
     entries = ", ".join(f"{field.name!r}: f{position}" for position, field in enumerate(fields))
-    if any(field.batch_resolver for field in fields):
+    batched = [position for position, field in enumerate(fields) if field.batch_resolver]
+    if batched:
         lines += [f"        data = {{{entries}}}", "        defer_or_resolve(source, at, data)", "        return data"]
     else:
         lines += [f"        return {{{entries}}}"]
-    return "\n".join([*lines, "    return row"])
+    completions = ", ".join(f"{position}: lambda v, at: {_written(position, fields[position])}" for position in batched)
+    return "\n".join([*lines, f"    return row, {{{completions}}}"])
 
 
 def argument_positions(fields: Sequence[Field]) -> list[int]:

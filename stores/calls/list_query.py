@@ -637,10 +637,12 @@ class CallLists:
             calls_query = CallsQuery(
                 self.database, project_id, calls_filter, query, expansion=expansion, session=session
             )
+            number = await self._rolled_up(project_id, calls_query, limit, session) if counts and limit != 0 else None
+            if number is not None and not sizes:
+                return CallsStats(number)
             async with calls_query.compiled() as list_query:
                 if limit == 0:
                     return CallsStats(0, 0)
-                number = await self._rolled_up(project_id, calls_query, limit, session) if counts else None
                 if number is None and counts:
                     number = await self._count(calls_query, list_query, limit)
                 if not sizes:

@@ -52,6 +52,10 @@ class Collections:
     """Sums over calls per hour and day, one document per combination of op, status, kind, provider, model and root."""
     trace_totals: Collection
     """Totals of traces, one document each: calls, errors, tokens by model, cost, and the columns of the head."""
+    due_threads: Collection
+    """Lists of threads whose totals must be computed again."""
+    thread_totals: Collection
+    """Totals of threads, one document each: turns, their durations, and sums over the traces of the turns."""
     term_segments: Collection
     """Segments of terms: for each settled hour, or for the hours of a day, which blocks hold them."""
     term_blocks: Collection

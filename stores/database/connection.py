@@ -286,8 +286,9 @@ class Database(Collections):
     @asynccontextmanager
     async def snapshot_session(self) -> AsyncIterator[Session]:
         """Open a session whose reads all see the data as of its first command."""
-        async with await self._client.start_session(snapshot=True) as session:
-            yield session
+        # A snapshot has no transaction, so the driver only keeps it in mind: no need for two hops to Motor's threads.
+        with self._client.delegate.start_session(snapshot=True) as session:
+            yield Session(session, self._client)
 
     def block_access(self, reason: str) -> None:
         """Refuse all access with `reason`, except through `run_unchecked`; an empty reason unblocks."""

@@ -152,6 +152,7 @@ def open_cursor(
     batch_size: int,
     fallback: Callable[[], _C],
     read_concern: ReadConcern | None = None,
+    session: "ClientSession | None" = None,
 ) -> "CommandCursor[Document] | _C":
     """Run a cursor command and return its cursor; the command sets the first batch size, `batch_size` the later ones.
 
@@ -163,13 +164,14 @@ def open_cursor(
         batch_size: rows per later batch.
         fallback: runs the same read through the driver, for a retry.
         read_concern: the collection's own if None.
+        session: a session without a transaction.
     """
     client = collection.database.client
     # Behind a load balancer a cursor pins its connection, which the driver must track.
     if client.options.load_balanced or not client.options.retry_reads:
         return fallback()
     try:
-        checkout = client._conn_for_reads(collection.read_preference, None, next(iter(command)))  # noqa: SLF001 -- see above
+        checkout = client._conn_for_reads(collection.read_preference, session, next(iter(command)))  # noqa: SLF001 -- see above
         with checkout as (connection, preference):
             reply = connection.command(
                 collection.database.name,
@@ -177,6 +179,7 @@ def open_cursor(
                 preference,
                 collection.codec_options,
                 read_concern=read_concern or collection.read_concern,
+                session=session,
                 client=client,
             )
     except ServerSelectionTimeoutError:
@@ -187,7 +190,7 @@ def open_cursor(
         if error.code not in _RETRYABLE_ERROR_CODES and not error.has_error_label("RetryableError"):
             raise
         return fallback()
-    return CommandCursor(collection, reply["cursor"], connection.address, batch_size)
+    return CommandCursor(collection, reply["cursor"], connection.address, batch_size, session=session)
 
 
 # Reads of all rows at once, or of as many as fit into a memory bound: one hop to a driver thread. A Motor cursor takes
@@ -260,14 +263,14 @@ def _open_snapshot_cursor(
             return snapshot.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size, **hinted)
         return snapshot.find(**find_arguments, **hinted, session=session, allow_disk_use=True, batch_size=batch_size)
 
-    if session is not None:
+    if session is not None and session.in_transaction:
         return by_driver()
     command: dict[str, Any]
     if find_arguments is None:
         command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
     else:
         command = {"find": collection.name, **find_arguments, "batchSize": batch_size}
-    return open_cursor(collection, command | hinted | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT)
+    return open_cursor(collection, command | hinted | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT, session)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:

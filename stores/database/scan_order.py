@@ -159,11 +159,15 @@ class _BuiltIndex:
         keys: Keys = [(path, order if isinstance(order, int) else 0) for path, order in listed["key"]]
         length = next((number for number, (path, _) in enumerate(keys) if path not in _PREFIX), len(keys))
         prefix = frozenset(path for path, _ in keys[:length])
-        return cls(name, prefix, keys[length:], listed.get("partialFilterExpression", {}))
+        # The driver's own dictionaries take long to compare.
+        only = {
+            path: dict(condition) if isinstance(condition, Mapping) else condition
+            for path, condition in listed.get("partialFilterExpression", {}).items()
+        }
+        return cls(name, prefix, keys[length:], only)
 
-    def has_all(self, conditions: _Conditions) -> bool:
-        """Return True if the index has all documents that meet some conditions."""
-        values, present = conditions.values, conditions.present
+    def has_all(self, values: Mapping[str, list[Any]], present: frozenset[str]) -> bool:
+        """Return True if the index has all documents with some values, and with any values in some fields."""
         return self.prefix <= values.keys() and all(
             path in present if only == {"$exists": True} else values.get(path) == [only]
             for path, only in self.only.items()
@@ -282,9 +286,8 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
     if len(project_ids) != 1 or conditions.is_selective(indexed, order):
         return {}
     paths = conditions.paths
-    unserved = paths.difference(_PREFIX, indexed)
+    unserved, present = paths.difference(_PREFIX, indexed), conditions.present
     if not unserved:
-        present = conditions.present
         if order:
             is_compared = not (conditions.others or conditions.unions)
             is_answered = is_compared and _has_order(name, frozenset(conditions.values), present, (*order,))
@@ -297,7 +300,7 @@ async def scan_hint(collection: Collection, stages: Stages) -> dict[str, Any]:
     indexes = await known.read_indexes(collection)
     if not indexes or any(index.finds_by in unserved and index.is_of(project_ids[0]) for index in indexes):
         return {}
-    usable = [index for index in indexes if index.has_all(conditions)]
+    usable = [index for index in indexes if index.has_all(conditions.values, present)]
     hint: Hint | None = _choose(usable, conditions, order)
     by_time = next((index.name for index in usable if index.keys[0][0] in _TIMES and not index.only), None)
     if hint is None and by_time:

@@ -18,7 +18,7 @@ class Plan:
 
     `stages` are MongoDB's names for the plan's stages and for the aggregation stages after it. `counts_by_rollups` is
     True if a count of the list reads roll-ups, `narrows_by_terms` if the list reads only calls with its terms, and
-    `reads_totals` if a list of traces reads stored totals.
+    `reads_totals` if a list of traces or threads reads stored totals.
     """
 
     pipeline: Pipeline

@@ -61,7 +61,8 @@ from stores.rollups.documents import (
 )
 from stores.rollups.marks import mark_update, own_mark_update, upsert_marks
 from stores.rollups.parents import find_parents, hours_of_parents
-from stores.rollups.trace_totals import STATE_FIELDS, HourTotals, TotalsWriter
+from stores.rollups.thread_totals import complete_totals
+from stores.rollups.trace_totals import STATE_FIELDS, HourTotals, TotalsWriter, totals_of
 from stores.terms.segments import SegmentWriter, withdraw_segments
 from stores.usage.entries import SUM
 from stores.usage.own import MAX_PARENTS, Unclear, with_own_usage
@@ -132,7 +133,7 @@ class Settling:
             change = {"$set": {"ready": True}, "$unset": {"live_until": ""}}
             await self.database.hour_marks.update_one(key, change)
         # Costs last: with new prices, queries compute them meanwhile.
-        for steps in (self._settle_due(project_id), TotalsWriter(self.database, project_id).price_again()):
+        for steps in (self._settle_due(project_id), complete_totals(self.database, project_id)):
             async for _ in steps:
                 yield
 
@@ -166,6 +167,8 @@ class Settling:
         # Left by a state of another version, or one that somebody deleted to have everything built again.
         await self.database.rollups.delete_many({"project_id": project_id})
         await self.database.trace_totals.delete_many({"project_id": project_id})
+        await self.database.due_threads.delete_many(totals_of(project_id))
+        await self.database.thread_totals.delete_many({"project_id": project_id})
         await withdraw_segments(self.database, project_id)
         until = {"$add": ["$$NOW", int(self.database.timings.mark_seconds * 1000)]}
 

@@ -13,6 +13,9 @@ A trace may have calls in several hours, which two workers may settle at once. T
 `totals` of the project's state, and computes again if another one has changed it since the calls were read. Otherwise
 the slower worker would replace a total by an older one after the mark of a write in the other hour is gone.
 
+`turns` are those calls of the trace that are turns of threads. A transaction that changes them, or values that threads
+sum up, also lists these threads as due (`stores.rollups.thread_totals`).
+
 `pricing` of the state names the prices at which totals are computed, and `prices` those at which all totals are. If
 these are not the current ones, queries compute costs from `usage`. `pricing_id` is new whenever `pricing` changes: a
 slow worker must also notice if earlier prices have returned. `priced_to` is the key up to which costs are computed.
@@ -54,8 +57,17 @@ Stages = list[dict[str, Any]]
 ALWAYS: Final = 1
 """Member of `hours` that is no hour: no query reads the total, and one without `trace_id` stands for all totals."""
 
+MANY_TURNS: Final = 2
+"""Member of `hours` that is no hour: `turns` are missing, and no query reads totals of threads."""
+
+MAX_TURNS: Final = 1_000
+"""Turns of a trace that lists them, and of a thread that has a total."""
+
 MAX_TRACES_OF_HOUR: Final = 20_000
 """Traces of an hour whose totals one transaction writes; with more, no query reads totals."""
+
+MAX_TURNS_OF_HOUR: Final = 100_000
+"""Turns of these traces; with more, no query reads totals."""
 
 MAX_CALLS: Final = 100_000
 """Calls of a trace that has a total."""
@@ -82,7 +94,7 @@ HEAD_COLUMNS: Final = {
 }
 """Paths of the fields of traces that are columns of their head, by name."""
 
-STATE_FIELDS: Final = ("totals", "pricing", "pricing_id", "prices", "priced_to")
+STATE_FIELDS: Final = ("totals", "pricing", "pricing_id", "prices", "priced_to", "threads")
 """Fields of a project's state, which totals need."""
 
 NUM_CALLS: Final = "num_calls"
@@ -100,11 +112,19 @@ _UNCLEAR: Final = "_unclear"
 _PARENTS: Final = "_parents"
 _SIZE: Final = "size"
 _BATCH: Final = 500
+_MAX_LISTED: Final = 100
+"""Threads of a list of those that are due; one transaction computes them."""
+
 _MAX_COLLECTED_BYTES: Final = 4_000
 """Size of a call's usage that MongoDB collects, so that a group stays below 16 MiB."""
 
 MAX_TREES: Final = 2_000
 """Traces that are read as trees together."""
+
+_THREADS_ARE_DUE: Final = {"$currentDate": {"live_until": True}}
+"""Change of a project's state that lets a worker compute totals of threads."""
+
+_TURN: Final = {"thread": "$turn_of", "started_at": "$started_at", "ended_at": "$ended_at"}
 
 _BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
 BY_HOUR: Final = index_by("trace_totals", "project_id", "hours")
@@ -174,6 +194,8 @@ def _stages_of_totals() -> Stages:
         "first": {"$min": "$started_at"},
         "last": {"$max": "$started_at"},
         "hours": {"$addToSet": hour_expression("$started_at")},
+        # Without nulls. It does not matter which turns are left out if there are too many.
+        "turns": {"$minN": {"n": MAX_TURNS + 1, "input": {"$cond": [{"$gt": ["$turn_of", ""]}, _TURN, None]}}},
     }
     needs_tree = {"$or": [f"${NEEDS_TREE}", {"$gt": ["$largest", limit]}]}
     usage = {"$filter": {"input": "$usage", "cond": {"$ne": ["$$this", None]}}}
@@ -209,29 +231,81 @@ class HourTotals:
         totals: the totals to store.
         removed: the `_id`s of totals to delete.
         size: the bytes of `totals`.
+        turns: the number of turns in them.
     """
 
     state: Document
     totals: list[Document] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     size: int = 0
+    turns: int = 0
+
+    @property
+    def are_too_many(self) -> bool:
+        """True if one transaction must not write them."""
+        return self.size > MAX_BYTES or self.turns > MAX_TURNS_OF_HOUR
 
     async def are_newest(self, database: Database, session: Session) -> bool:
         """Return False if a transaction has stored others since, so that these may be wrong."""
-        change = {"$set": {"totals": ids.new_id()}}
+        change: Document = {"$set": {"totals": ids.new_id()}}
+        if self.totals or self.removed:
+            change |= _THREADS_ARE_DUE
         return bool((await database.hour_marks.update_one(self.state, change, session=session)).matched_count)
 
     async def write(self, database: Database, session: Session) -> None:
-        """Write the totals in the transaction of `are_newest`."""
+        """Write the totals in the transaction of `are_newest`, and mark those of threads."""
+        project_id, threads = self.state["project_id"], set[str]()
         for totals in batches(self.totals, _BATCH):
+            stored = await _threads_of(database, project_id, [total["_id"] for total in totals], session)
+            for total in totals:
+                _keep_threads(total, stored.get(total["_id"], []))
+                threads.update(turn["thread"] for turn in total.get("turns", ()))
+            threads.update(*stored.values())
             writes = [
                 ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total, upsert=True)
                 for total in totals
             ]
             await database.trace_totals.bulk_write(writes, ordered=False, session=session)
         for keys in batches(self.removed, _BATCH):
-            of_project = {"_id": {"$in": keys}, "project_id": self.state["project_id"]}
-            await database.trace_totals.delete_many(of_project, session=session)
+            threads.update(*(await _threads_of(database, project_id, keys, session)).values())
+            await database.trace_totals.delete_many({"_id": {"$in": keys}, "project_id": project_id}, session=session)
+        await _mark_threads(database, project_id, threads, session)
+
+
+async def _threads_of(
+    database: Database, project_id: str, keys: Sequence[str], session: Session
+) -> dict[str, list[str]]:
+    """Return the threads of stored totals of traces, by key."""
+    match = {"_id": {"$in": keys}, "project_id": project_id, "turns": {"$exists": True}}
+    found = database.trace_totals.find(match, {"turns.thread": 1}, session=session)
+    return {total["_id"]: [turn["thread"] for turn in total["turns"]] for total in await found.to_list(None)}
+
+
+def _keep_threads(total: Document, threads: Iterable[str]) -> None:
+    """Let the document of a trace without a total keep the threads of the stored one.
+
+    It may have been computed without the calls of other hours.
+    """
+    if ALWAYS in total["hours"] and MANY_TURNS not in total["hours"]:
+        others = {*threads} - {turn["thread"] for turn in total.get("turns", ())}
+        total |= _turns([*total.get("turns", ()), *({"thread": thread} for thread in others)], total["hours"])
+
+
+def _turns(turns: Sequence[Document], hours: Sequence[int]) -> Document:
+    """Return the fields `turns` and `hours` of a total."""
+    if len(turns) > MAX_TURNS or len(bson.encode({"turns": turns})) > MAX_TOTAL_BYTES:
+        return {"hours": [MANY_TURNS, *hours]}
+    return {"hours": [*hours], **({"turns": [*turns]} if turns else {})}
+
+
+async def _mark_threads(database: Database, project_id: str, threads: Iterable[str], session: Session) -> None:
+    """Let the totals of threads be computed again, since those of their traces change in this transaction."""
+    lists = [
+        {"_id": f"{project_id}:{ids.new_id()}", "project_id": project_id, "number": len(some), "threads": some}
+        for some in batches(sorted(threads), _MAX_LISTED)
+    ]
+    if lists:
+        await database.due_threads.insert_many(lists, session=session)
 
 
 class TotalsWriter:
@@ -261,27 +335,27 @@ class TotalsWriter:
         number = 0
         async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
             number += len(rows)
-            if number > MAX_TRACES_OF_HOUR or found.size > MAX_BYTES:
+            if number > MAX_TRACES_OF_HOUR or found.are_too_many:
                 return HourTotals(found.state, [crowded])
             for row in rows:
                 others.pop(total_key(self._project_id, row["_id"])["_id"], None)
             elsewhere = await self._count_elsewhere([row["_id"] for row in rows], hour)
             numbers = {row["_id"]: row[NUM_CALLS] + elsewhere.get(row["_id"], 0) for row in rows}
-            large = [trace_id for trace_id, calls in numbers.items() if calls > MAX_CALLS]
+            large = {row["_id"]: row["turns"] for row in rows if numbers[row["_id"]] > MAX_CALLS}
             whole = [row for row in rows if row["_id"] not in elsewhere and row[NUM_CALLS] <= MAX_CALLS]
             totals = [
                 *await self._totals(whole, prices),
-                *await self._totals_of([*elsewhere.keys() - set(large)], prices),
-                *(self._without_total(trace_id, [hour]) for trace_id in large),
+                *await self._totals_of([*elsewhere.keys() - large.keys()], prices),
+                *(self._without_total(trace_id, [hour], turns) for trace_id, turns in large.items()),
             ]
             await self._add(found, totals, known)
         for gone in batches([*others.items()], _BATCH):
             totals = await self._totals_of([trace_id for _, trace_id in gone if trace_id is not None], prices)
             await self._add(found, totals, known)
             found.removed += {key for key, _ in gone} - {total["_id"] for total in totals}
-            if found.size > MAX_BYTES:
+            if found.are_too_many:
                 break
-        return found if found.size <= MAX_BYTES else HourTotals(found.state, [crowded])
+        return HourTotals(found.state, [crowded]) if found.are_too_many else found
 
     async def _add(self, found: HourTotals, totals: Sequence[Document], known: set[str]) -> None:
         """Add the totals, without those that equal a known stored one."""
@@ -293,6 +367,7 @@ class TotalsWriter:
         changed = [total for total in totals if total != stored.get(total["_id"])]
         found.totals += changed
         found.size += sum(len(bson.encode(total)) for total in changed)
+        found.turns += sum(len(total.get("turns", ())) for total in changed)
 
     async def _count_elsewhere(self, trace_ids: Sequence[str], hour: int) -> dict[str, int]:
         """Count the calls outside of an hour by trace, for traces that have some; reads only an index."""
@@ -353,7 +428,8 @@ class TotalsWriter:
             for some in weighted_batches(by_calls, _SIZE, MAX_BYTES):
                 usage |= await self._usage_of_trees({row["_id"]: row for row in some}, session)
         return [
-            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], _hours(row)) for row in rows
+            self._total(row, usage[row["_id"]], prices) or self._without_total(row["_id"], _hours(row), row["turns"])
+            for row in rows
         ]
 
     async def _usage_of_trees(
@@ -404,14 +480,15 @@ class TotalsWriter:
             **({} if cost is None else {TOTAL_COST: cost}),
             "first": row["first"],
             "last": row["last"],
-            "hours": _hours(row),
             "usage": [entries[model] for model in sorted(entries)],
+            "hours": _hours(row),
         }
-        return total if len(bson.encode(total)) <= MAX_TOTAL_BYTES else None
+        return total | _turns(row["turns"], total["hours"]) if len(bson.encode(total)) <= MAX_TOTAL_BYTES else None
 
-    def _without_total(self, trace_id: str, hours: Iterable[int]) -> Document:
+    def _without_total(self, trace_id: str, hours: Iterable[int], turns: Sequence[Document]) -> Document:
         """Return the document of a trace that every query reads from its calls."""
-        return {**total_key(self._project_id, trace_id), "trace_id": trace_id, "hours": [ALWAYS, *hours]}
+        key = total_key(self._project_id, trace_id)
+        return {**key, "trace_id": trace_id, **_turns(turns, [ALWAYS, *hours])}
 
     async def _current_prices(self, state: Document) -> tuple[Document, Prices | None]:
         """Let totals be computed at the current prices; return the match of the state meanwhile, and the prices.
@@ -447,9 +524,8 @@ class TotalsWriter:
         if prices and not await self._database.hour_marks.find_one({**at_these, "prices": pricing}):
             while await self._price_batch(at_these, prices):
                 yield
-        is_undone = {"$or": [{"prices": {"$ne": pricing}}, {"live_until": {"$exists": True}}]}
-        done: Document = {"$set": {"prices": pricing}, "$unset": {"live_until": ""}}
-        await self._database.hour_marks.update_one({**at_these, **is_undone}, done)
+        is_undone = {"prices": {"$ne": pricing}}
+        await self._database.hour_marks.update_one({**at_these, **is_undone}, {"$set": {"prices": pricing}})
 
     async def _price_batch(self, at_these: Document, prices: Prices) -> bool:
         """Compute the costs of the next totals; False if there are none, or another worker has other prices."""
@@ -460,7 +536,7 @@ class TotalsWriter:
             if state is None:
                 return False
             match = {**totals_of(self._project_id, state.get("priced_to", "")), "usage": {"$exists": True}}
-            shown = {"trace_id": 1, NUM_CALLS: 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1}
+            shown = {"trace_id": 1, NUM_CALLS: 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1, "turns.thread": 1}
             found = self._database.trace_totals.find(match, shown, session=session).sort("_id", 1).limit(_BATCH)
             totals: list[Document] = []
             costs, by_call, num_calls = dict[str, float | None](), dict[str, str](), 0
@@ -477,15 +553,20 @@ class TotalsWriter:
                 return False
             for total in await self._totals_of([*by_call], prices, session):
                 costs[total["_id"]] = total.get(TOTAL_COST)
+            changed = [
+                total for total in totals if total["_id"] in costs and total.get(TOTAL_COST) != costs[total["_id"]]
+            ]
             writes = [
                 UpdateOne({"_id": total["_id"], "project_id": self._project_id}, _cost_change(costs[total["_id"]]))
-                for total in totals
-                if total["_id"] in costs and total.get(TOTAL_COST) != costs[total["_id"]]
+                for total in changed
             ]
             if writes:
                 await self._database.trace_totals.bulk_write(writes, ordered=False, session=session)
+            threads = {turn["thread"] for total in changed for turn in total.get("turns", ())}
+            await _mark_threads(self._database, self._project_id, threads, session)
             # Always a change, so that of two workers at different prices one starts again.
-            await marks.update_one(at_these, {"$set": {"priced_to": totals[-1]["_id"]}}, session=session)
+            change = {"$set": {"priced_to": totals[-1]["_id"]}, **_THREADS_ARE_DUE}
+            await marks.update_one(at_these, change, session=session)
             return True
 
         return await self._database.transaction(price)

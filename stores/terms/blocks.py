@@ -131,24 +131,23 @@ class Block:
     """A decompressed block."""
 
     def __init__(self, data: bytes) -> None:
-        plain = _ZSTANDARD.decompress(data)
+        self._plain = plain = _ZSTANDARD.decompress(data)
         head_end = 4 * array(_WIDE).itemsize
         self._count, shared, names, self._item_size = array(_WIDE, plain[:head_end])
-        shared_end = head_end + shared
-        self._shared = plain[head_end:shared_end]
-        # The rests of the keys, with a separator before and after each.
-        self._names = plain[shared_end : shared_end + names]
-        self._lists = plain[shared_end + names :]
+        # From the start to the end there are the rests of the keys, with a separator before and after each.
+        self._start = head_end + shared
+        self._end = self._start + names
+        self._shared = plain[head_end : self._start]
 
     @cached_property
     def _rests(self) -> list[bytes]:
-        return self._names[1:-1].split(BETWEEN_KEYS)
+        return self._plain[self._start + 1 : self._end - 1].split(BETWEEN_KEYS)
 
     @cached_property
     def _numbers(self) -> "tuple[array[int], array[int]]":
         """The number of calls of each key, none if each key has one call, and the gaps of all keys."""
         code = _SHORT if self._item_size == array(_SHORT).itemsize else _WIDE
-        lists = array(code, self._lists)
+        lists = array(code, self._plain[self._end :])
         return (lists[:0], lists) if len(lists) == self._count else (lists[: self._count], lists[self._count :])
 
     def entries(self) -> Iterator[Entry]:
@@ -158,6 +157,13 @@ class Block:
         for rest, end in zip(self._rests, accumulate(counts or repeat(1, self._count)), strict=True):
             yield self._shared + rest, gaps[start:end] if end == start + 1 else list(accumulate(gaps[start:end]))
             start = end
+
+    def number(self, wanted: KeyRange) -> int:
+        """Return the sum of the number of calls of each key in a range."""
+        has_one_each = len(self._plain) - self._end == self._count * self._item_size
+        if has_one_each and wanted.text and wanted.first == self._shared:
+            return sum(1 for _ in self._places_of(wanted.text))
+        return sum(map(len, self.runs(wanted)))
 
     def runs(self, wanted: KeyRange) -> "Iterator[array[int]]":
         """Yield, for each key in a range, the first number of its calls and the gaps."""
@@ -179,7 +185,7 @@ class Block:
         first, text, test = wanted.first, wanted.text, wanted.test
         if text and first == self._shared:
             return self._positions_with(text)
-        if text not in self._names:
+        if self._plain.find(text, self._start, self._end) < 0:
             return ()
         if wanted.is_one_key:
             return self._position_of(first)
@@ -191,18 +197,24 @@ class Block:
 
     def _position_of(self, key: bytes) -> Sequence[int]:
         rest = BETWEEN_KEYS + key[len(self._shared) :] + BETWEEN_KEYS
-        at = self._names.find(rest) if key.startswith(self._shared) else -1
-        return (self._names.count(BETWEEN_KEYS, 0, at),) if at >= 0 else ()
+        at = self._plain.find(rest, self._start, self._end) if key.startswith(self._shared) else -1
+        return (self._plain.count(BETWEEN_KEYS, self._start, at),) if at >= 0 else ()
 
     def _positions_with(self, text: bytes) -> Iterator[int]:
         """Yield the positions of the keys whose rests contain a text."""
-        names, position, counted = self._names, -1, 0
-        at = names.find(text)
-        while at >= 0:
-            position += names.count(BETWEEN_KEYS, counted, at)
+        position, counted = -1, self._start
+        for place in self._places_of(text):
+            position += self._plain.count(BETWEEN_KEYS, counted, place)
             yield position
-            counted = names.find(BETWEEN_KEYS, at)
-            at = names.find(text, counted)
+            counted = place
+
+    def _places_of(self, text: bytes) -> Iterator[int]:
+        """Yield where a text begins in each rest that contains it."""
+        find, end = self._plain.find, self._end
+        place = find(text, self._start, end)
+        while place >= 0:
+            yield place
+            place = find(text, find(BETWEEN_KEYS, place), end)
 
     def _bisect(self, bound: bytes) -> int:
         """Return the number of keys that are less than a bound."""
@@ -249,8 +261,14 @@ def combine(condition: Condition, found: Mapping[KeyRange, set[int]]) -> Numbers
     each = [combine(inner, found) for inner in condition.conditions]
     possible, certain = [one for one, _ in each], [one for _, one in each]
     if isinstance(condition, AnyOf):
-        return Numbers(set[int]().union(*possible), set[int]().union(*certain))
+        return Numbers(_union(possible), _union(certain))
     return Numbers(set.intersection(*possible), set.intersection(*certain) if condition.is_exact else set())
+
+
+def _union(sets: Sequence[set[int]]) -> set[int]:
+    """Return the union of sets; one of them if the others are empty, as most are."""
+    filled = [each for each in sets if each]
+    return filled[0] if len(filled) == 1 else set[int]().union(*filled)
 
 
 def certain_count(condition: Condition, counts: Mapping[KeyRange, int]) -> int | None:

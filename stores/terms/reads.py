@@ -44,6 +44,12 @@ _OF_MARKS: Final[Document] = {"_id": 0, HOURS: 1, "ready": 1, "version": 1}
 _BLOCKS: Final = 100
 """Blocks that are read together, some 2 MB."""
 
+_FEW_BLOCKS: Final = 3
+"""Blocks whose search takes no longer than the start of a thread's work."""
+
+_EDGE_CHUNKS: Final = 2
+"""Chunks of start times that the first part of a list needs as a rule."""
+
 _FEW: Final = 1_000
 """Calls that may match that are always read by their start."""
 
@@ -55,6 +61,9 @@ _DAYS: Final = 32
 
 Range = tuple[int, int]
 """The first time, and the end, which does not belong to it."""
+
+_InBlock = list[tuple[KeyRange, "int | list[array[int]]"]]
+"""By range, the number of the calls with its keys, or the numbers of these calls as from `Block.runs`."""
 
 
 @dataclass(slots=True)
@@ -275,20 +284,22 @@ class Candidates:
         found.limit(first, end)
         known = self._condition, self._ranges, bounds
         segments = [_Segment(head, day.live, *known) for day in of_days for head in day.heads]
-        pages = await self._read([key for each in segments for key in each.page_keys()])
+        # The first part of a list needs the start times at one end.
+        early = [] if limit is None else [key for each in segments for key in each.edge_keys(descending=descending)]
+        chunks = await self._read([*early, *(key for each in segments for key in each.page_keys())])
         for segment in segments:
-            segment.add_pages(pages)
-        needed = {key: (segment, at) for segment in segments for key, at in segment.blocks()}
-        # While MongoDB sends blocks, a thread searches those before.
-        sent: list[tuple[_Segment, int, bytes]] = []
-        for keys in (*batches([*needed], _BLOCKS), ()):
-            blocks, _ = await asyncio.gather(self._read(keys), _search(sent))
-            sent = [(*needed[key], data) for key, data in blocks.items()]
+            segment.add_pages(chunks)
+        if self._is_count and any(each.text for each in self._ranges):
+            # If no other range has a call, texts need not say which calls have them.
+            await self._search({key: (each, at) for each in segments for key, at in each.blocks(with_texts=False)})
+            for segment in segments:
+                segment.count_texts()
+        await self._search({key: (each, at) for each in segments for key, at in each.blocks()})
         for segment in segments:
             segment.finish(is_count=self._is_count)
             if limit is not None:
                 segment.keep_first(limit, descending=descending)
-        chunks = await self._read([key for each in segments for key in each.chunk_keys()])
+        chunks |= await self._read([key for each in segments for key in each.chunk_keys() if key not in chunks])
         for segment in segments:
             segment.add_to(found, chunks)
             found.calls += segment.calls
@@ -302,18 +313,31 @@ class Candidates:
         found.limit(*part)
         return found, rest
 
+    async def _search(self, needed: Mapping[str, "tuple[_Segment, int]"]) -> None:
+        """Read blocks and search them. While MongoDB sends some, threads search those before."""
+        sent: list[tuple[_Segment, int, bytes]] = []
+        for keys in batches([*needed], _BLOCKS):
+            blocks, _ = await asyncio.gather(self._read(keys), _add_blocks(sent))
+            sent = [(*needed[key], data) for key, data in blocks.items()]
+        await _add_blocks(sent)
+
     async def _read(self, keys: Sequence[str]) -> dict[str, bytes]:
         return await read_blocks(self._database, self._project_id, keys, self._session)
 
 
-async def _search(blocks: Sequence[tuple["_Segment", int, bytes]]) -> None:
-    if blocks:
-        await asyncio.to_thread(_add_blocks, blocks)
+async def _add_blocks(blocks: Sequence[tuple["_Segment", int, bytes]]) -> None:
+    """Search blocks in two threads: while one decompresses a block, without Python's lock, the other searches one."""
+    parts = [blocks[::2], blocks[1::2]]
+    if len(blocks) > _FEW_BLOCKS:
+        found = await asyncio.gather(*(asyncio.to_thread(_searched, part) for part in parts))
+    else:
+        found = [_searched(blocks)]
+    for segment, at, in_block in chain.from_iterable(found):
+        segment.add_block(at, in_block)
 
 
-def _add_blocks(blocks: Iterable[tuple["_Segment", int, bytes]]) -> None:
-    for segment, at, data in blocks:
-        segment.add_block(at, data)
+def _searched(blocks: Sequence[tuple["_Segment", int, bytes]]) -> "list[tuple[_Segment, int, _InBlock]]":
+    return [(segment, at, segment.search(at, data)) for segment, at, data in blocks]
 
 
 class _Segment:
@@ -332,6 +356,9 @@ class _Segment:
         # With pages: by range, the positions of the pages whose fences tell the blocks.
         self._wanted = {each: blocks_of(fences, each) for each in ranges}
         self._runs: dict[KeyRange, list[array[int]]] = {each: [] for each in self._wanted}
+        self._counted = dict.fromkeys(self._wanted, 0)
+        self._counts_texts = False
+        self._searched = set[int]()
         self._bounds = bounds
         self._is_within = bounds[0] <= head["start"] and head["start"] + (DAY if is_day else HOUR) <= bounds[1]
         self._is_whole = self._is_within and not self._excluded
@@ -341,6 +368,12 @@ class _Segment:
         self._kept_last: int | None = None
         self.edge: int | None = None
         """Start of the last one of the first calls in a list; None if it has all calls."""
+
+    def edge_keys(self, *, descending: bool) -> Iterator[str]:
+        """Yield the keys of the first start times in a list."""
+        count = -(-self.calls // CHUNK)
+        chunks = range(count)[-_EDGE_CHUNKS:] if descending else range(count)[:_EDGE_CHUNKS]
+        yield from (starts_id(*self._key, chunk) for chunk in chunks)
 
     def page_keys(self) -> Iterator[str]:
         """Yield the keys of the pages that are needed: the blocks between the first and the last one are, too."""
@@ -358,22 +391,46 @@ class _Segment:
                     stop = pages[-1] * FENCES_PER_PAGE + blocks_of(last, wanted).stop
                     self._wanted[wanted] = range(start, stop)
 
-    def blocks(self) -> Iterator[tuple[str, int]]:
-        """Yield the `_id`s and the positions of the blocks that the condition needs."""
-        return ((block_id(*self._key, at), at) for at in {*chain.from_iterable(self._wanted.values())})
+    def blocks(self, *, with_texts: bool = True) -> Iterator[tuple[str, int]]:
+        """Yield the `_id`s and the positions of the blocks that the condition needs; or only its ranges without texts.
 
-    def add_block(self, at: int, data: bytes) -> None:
-        """Find the calls with keys in the ranges of the condition in a block."""
+        Those that were searched are left out.
+        """
+        needed = chain.from_iterable(at for wanted, at in self._wanted.items() if with_texts or not wanted.text)
+        return ((block_id(*self._key, at), at) for at in {*needed} - self._searched)
+
+    def search(self, at: int, data: bytes) -> "_InBlock":
+        """Return what a block has of the keys in the ranges of the condition."""
         block = Block(data)
-        for wanted, positions in self._wanted.items():
-            if at in positions:
-                self._runs[wanted] += block.runs(wanted)
+        return [
+            (wanted, block.number(wanted) if self._counts_texts and wanted.text else list(block.runs(wanted)))
+            for wanted, positions in self._wanted.items()
+            if at in positions
+        ]
+
+    def add_block(self, at: int, found: "_InBlock") -> None:
+        """Add what a block has."""
+        self._searched.add(at)
+        for wanted, in_range in found:
+            if isinstance(in_range, int):
+                self._counted[wanted] += in_range
+            else:
+                self._runs[wanted] += in_range
+
+    def count_texts(self) -> None:
+        """From now on find only how many calls have a text, if their number is all that the condition needs."""
+        counts = {wanted: 1 if wanted.text else count for wanted, count in self._counts.items()}
+        self._counts_texts = self._is_whole and certain_count(self._condition, counts) is not None
+
+    @property
+    def _counts(self) -> dict[KeyRange, int]:
+        """The number of calls with keys in each range."""
+        return {wanted: sum(map(len, self._runs[wanted])) + count for wanted, count in self._counted.items()}
 
     def finish(self, *, is_count: bool) -> None:
         """Combine what the blocks have. Only a count makes use of calls that match for sure."""
         if is_count and self._is_whole:
-            counts = {wanted: sum(map(len, runs)) for wanted, runs in self._runs.items()}
-            count = certain_count(self._condition, counts)
+            count = certain_count(self._condition, self._counts)
             if count is not None:
                 self._certain_count = count
                 return
@@ -391,7 +448,11 @@ class _Segment:
         """
         if self._is_within and len(self._possible) > limit:
             self._number = len(self._possible)
-            kept = sorted(self._possible, reverse=descending)[:limit]
+            # A sort of all takes long. If they are spread evenly, this part has twice the number that is kept.
+            size = 2 * limit * self.calls // self._number
+            part = range(self.calls - size, self.calls) if descending else range(size)
+            near = [number for number in self._possible if part.start <= number < part.stop]
+            kept = sorted(near if len(near) >= limit else self._possible, reverse=descending)[:limit]
             self._possible, self._kept_last = set(kept), kept[-1]
 
     def chunk_keys(self) -> Iterator[str]:

@@ -67,6 +67,15 @@ _DEAREST_TRACES: Final = """
           FROM {calls:Identifier} AS calls LEFT JOIN prices USING (model)
           WHERE project_id = {project:String} GROUP BY trace_id ORDER BY cost DESC LIMIT 50)
     ORDER BY cost DESC"""
+_DEAREST_THREADS: Final = """
+    SELECT turns, cost
+    FROM (SELECT sum(turns_of_trace) AS turns, sum(cost_of_trace) AS cost
+          FROM (SELECT max(turn_of) AS thread, countIf(turn_of != '') AS turns_of_trace,
+                       sum(prompt_tokens * prompt + completion_tokens * completion) AS cost_of_trace
+                FROM {calls:Identifier} AS calls LEFT JOIN prices USING (model)
+                WHERE project_id = {project:String} GROUP BY trace_id)
+          WHERE thread != '' GROUP BY thread ORDER BY cost DESC LIMIT 50)
+    ORDER BY cost DESC"""
 
 _CALLS: Final = """query ($project: ID!, $first: Int, $filter: CallsFilter, $query: QueryInput, $sort: [SortBy!]) {{
   calls(projectId: $project, first: $first, filter: $filter, query: $query, sortBy: $sort) {{
@@ -153,6 +162,14 @@ def questions(traces: Traces) -> list[Question]:
             ', sortBy: [{field: "total_cost", direction: DESC}]',
             ("numCalls", "totalCost"),  # traces that cost as much as the last one are no difference
             _DEAREST_TRACES,
+            must=None,
+        ),
+        _page(
+            "50 threads that cost most",
+            "threads",
+            ', sortBy: [{field: "total_cost", direction: DESC}]',
+            ("turnCount", "totalCost"),
+            _DEAREST_THREADS,
             must=None,
         ),
         _counted("equal at a nested path, rare: count", of_customer, _OF_CUSTOMER),

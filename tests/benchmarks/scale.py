@@ -114,8 +114,9 @@ def _is_migrated(database: Any) -> bool:
 
 
 def _is_settled(database: Any) -> bool:
-    """Return whether no hour is marked as changed, so that only the state of the project is left."""
-    return [mark.get("ready") for mark in database["hour_marks"].find({"project_id": PROJECT})] == [True]
+    """Return whether no hour is marked as changed, and no total of a thread is due."""
+    marks = [*database["hour_marks"].find({"project_id": PROJECT})]
+    return [mark.get("ready") for mark in marks] == [True] and "live_until" not in marks[0]
 
 
 @dataclass(frozen=True, slots=True)

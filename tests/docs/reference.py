@@ -253,6 +253,7 @@ def indexes() -> str:
     for index in INDEXES:
         keys = ", ".join(f"{path} ↓" if order < 0 else path for path, order in index.keys)
         marks = ["unique"] * index.unique + [f"only: {path}" for path in index.only]
+        marks += ["compressed"] * index.compressed
         rows.append((f"`{index.collection}`", keys, "; ".join([_sentence(index.serves), *marks])))
     return _table(("Collection", "Keys", "Queries"), rows)
 

@@ -82,7 +82,7 @@ def _encoded(documents: Iterator[Any]) -> bytes:
 
 
 def _operations(entries: list[Document]) -> Iterator[Document]:
-    """Yield the writes of oplog entries one by one, including those inside transactions."""
+    """Yield the writes and new collections of oplog entries one by one, including writes inside transactions."""
     for entry in entries:
         if entry["op"] == "n" or entry["ns"].partition(".")[0] in _OF_MONGODB[1:]:
             continue
@@ -90,7 +90,8 @@ def _operations(entries: list[Document]) -> Iterator[Document]:
             assert not entry["o"].get("partialTxn"), "a transaction of several entries, which no writer makes"
             yield from _operations(entry["o"]["applyOps"])
             continue
-        assert entry["op"] in {"i", "u", "d"}, entry
+        # A server creates some collections by their first document, which may be written during the dump.
+        assert entry["op"] in {"i", "u", "d"} or "create" in entry["o"], entry
         yield {name: entry[name] for name in ("op", "ns", "o", "o2") if name in entry}
 
 

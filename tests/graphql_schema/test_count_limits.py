@@ -365,7 +365,7 @@ async def test_settled_hours_are_counted_before_live_ones(
 
     assert await calls.count(PROJECT, limit=50) == 50
 
-    assert [body["aggregate"] for name, body in commands.sent if name == "aggregate"] == ["rollups"]
+    assert [body["aggregate"] for name, body in commands.sent if name == "aggregate"] == ["hour_marks", "rollups"]
     assert await calls.count(PROJECT, limit=53) == 53
     assert commands.last("aggregate")["aggregate"] == "calls"
     assert max(await _examined(database, commands)) == 3

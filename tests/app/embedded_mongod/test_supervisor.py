@@ -79,6 +79,14 @@ def test_embedded_mongod_is_a_primary_with_transactions(data_dir: Path) -> None:
         assert client.kept.notes.find_one({"_id": 1}) == {"_id": 1, "text": "woven"}
 
 
+@pytest.mark.parametrize(("query_timeout", "history"), [(0.5, 60), (300.2, 301)])
+def test_snapshots_live_as_long_as_queries(data_dir: Path, query_timeout: float, history: int) -> None:
+    with embedded_mongod(data_dir, None, 0.25, query_timeout) as uri, Client(uri) as client:
+        kept = client.admin.command("getParameter", minSnapshotHistoryWindowInSeconds=1)
+
+    assert kept["minSnapshotHistoryWindowInSeconds"] == history
+
+
 @on_linux
 def test_only_its_user_can_connect_and_it_opens_no_tcp_port(data_dir: Path) -> None:
     with embedded_mongod(data_dir, cache_gb=0.25):

@@ -35,7 +35,7 @@ def main(instrumentor: str, address: str) -> None:
         client.chat.completions.create(
             model="tiny-1",
             messages=[{"role": "user", "content": "Weather?"}],
-            tools=TOOLS,  # type: ignore[arg-type]
+            tools=TOOLS,
         )
     provider.shutdown()
     printing.print()

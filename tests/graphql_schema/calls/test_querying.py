@@ -286,7 +286,7 @@ async def test_plan_names_the_index_and_the_pipeline(run: Run, calls: CallsStore
         sortBy=[{"field": "inputs.a", "direction": "ASC"}],
     )
 
-    assert by_index["indexes"] == ["op_name_started_at_id"]
+    assert by_index["indexes"] == ["op_name_started_at_id_compressed"]
     assert by_index["sortsInMemory"] is False
     assert {"IXSCAN", "PROJECTION_COVERED"} <= set(by_index["stages"])
     assert not {"COLLSCAN", "SORT", "$sort"} & set(by_index["stages"])

@@ -70,7 +70,7 @@ async def test_page_is_one_command_and_its_count_another(run: Run, commands: Com
     assert len(slim.data["calls"]["nodes"]) == 300
     assert slim_commands == ["find"]
     assert counted.data["calls"]["totalCount"] == 300
-    assert sorted(commands.names) == ["aggregate", "find", "find", "find"]  # one looks for roll-ups
+    assert sorted(commands.names) == ["aggregate", "aggregate", "find", "find"]  # one looks for roll-ups
 
 
 async def test_count_alone_reads_no_rows(run: Run, commands: Commands, calls: CallsStore) -> None:
@@ -81,7 +81,7 @@ async def test_count_alone_reads_no_rows(run: Run, commands: Commands, calls: Ca
 
     assert answer.data["calls"]["totalCount"] == 5
     assert commands.sent[0][1]["limit"] == 1
-    assert commands.names == ["find", "find", "aggregate"]
+    assert commands.names == ["find", "aggregate", "aggregate"]
 
 
 async def test_trace_sizes_take_one_command_for_any_number_of_roots(

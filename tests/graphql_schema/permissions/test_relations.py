@@ -31,7 +31,7 @@ US = Caller("us", (Grant(OURS, Role.ADMIN),))
 OUR_WORDS, HIDDEN = "our own words", "hidden words of the rival"
 LIMITS = Limits(max_aliases=100_000)
 NO_VALUE = "give these edges a value in tests/graphql_schema/permissions/twins.py"
-UNSTEADY = ("explain", "explainTraces", "callEventsCursor")
+UNSTEADY = ("explain", "explainThreads", "explainTraces", "callEventsCursor")
 """Fields of Query whose answers differ each time."""
 
 

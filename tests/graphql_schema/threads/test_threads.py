@@ -7,9 +7,12 @@ import pytest
 from stores import threads as stored
 from stores import times
 from stores.calls import CallsStore
+from stores.database import Database
+from stores.rollups.settling import Settling
 from tests.commands import Commands
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
+from tests.stores.rollups.test_settling import settle
 from tests.stores.threads.builders import at, turn
 
 LIST = """
@@ -150,7 +153,7 @@ async def test_command_count_does_not_depend_on_page_size(run: Run, commands: Co
         assert answer.data["threads"]["nodes"][0]["turns"]["totalCount"] == 5
         return commands.names
 
-    assert sorted(await sent(2)) == sorted(await sent(12)) == ["aggregate"] * 7 + ["find"] * 2
+    assert sorted(await sent(2)) == sorted(await sent(12)) == ["aggregate"] * 7 + ["find"] * 3
 
 
 @pytest.mark.usefixtures("stock")
@@ -279,3 +282,46 @@ async def test_too_many_users_of_a_thread_are_refused(
 
     assert answer.code == "BAD_USER_INPUT"
     assert "more than 1 users" in answer.errors[0]["message"]
+
+
+BY_TOTALS = """
+query ($totals: QueryInput, $sort: [SortBy!]) {
+  project(projectId: "acme/chat") {
+    threads(totals: $totals, sortBy: $sort) { totalCount nodes { threadId } }
+  }
+  threads(projectId: "acme/chat", totals: $totals, sortBy: $sort) { totalCount nodes { threadId } }
+  explainThreads(projectId: "acme/chat", totals: $totals, sortBy: $sort) { readsTotals indexes sortsInMemory }
+}
+"""
+
+
+@pytest.mark.usefixtures("stock")
+@pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+async def test_condition_on_totals_and_plan(run: Run, database: Database, calls: CallsStore) -> None:
+    await calls.write([*turn(900, "thread 03", 99_000), *turn(901, "thread 07", 99_000)])
+    more = {"expr": {"gt": [{"getField": "turn_count"}, {"literal": 5}]}}
+    by_turns = [{"field": "turn_count", "direction": "DESC"}]
+    for is_settled in (False, True):
+        if is_settled:
+            await settle(Settling(database))
+
+        answer = (await run(BY_TOTALS, totals=more, sort=by_turns)).data
+
+        found = {"totalCount": 2, "nodes": [{"threadId": "thread 07"}, {"threadId": "thread 03"}]}
+        assert answer["threads"] == answer["project"]["threads"] == found
+        assert answer["explainThreads"]["readsTotals"] is is_settled
+    assert answer["explainThreads"] == {"readsTotals": True, "indexes": ["turn_count"], "sortsInMemory": False}
+    by_time = (await run(BY_TOTALS)).data["explainThreads"]
+    assert by_time == {"readsTotals": False, "indexes": ["ended_at_turn_of_started_at_compressed"], "sortsInMemory": False}
+
+
+async def test_bad_condition_on_totals_is_refused(run: Run) -> None:
+    costly = {"expr": {"gt": [{"getField": "total_costs"}, {"literal": 5}]}}
+
+    errors = (await run(BY_TOTALS, totals=costly)).errors
+
+    assert len(errors) == 2  # the project has no call, so it is null
+    for error in errors:
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+        assert error["extensions"]["argument"].startswith("totals.expr")
+        assert "did you mean total_cost" in error["message"]

@@ -212,10 +212,10 @@ async def test_aggregate_is_one_command_plus_one_per_lookup_kind(
 @pytest.mark.parametrize(
     ("grouping", "wanted", "index"),
     [
-        (Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), ["count"], "started_at_id"),
-        (Grouping([GroupBy.OP_VERSION]), ["count"], "op_name_started_at_id"),
-        (Grouping([GroupBy.STATUS]), ["count", "error_rate"], "status_started_at_id"),
-        (Grouping(), ["count"], "started_at_id"),
+        (Grouping([GroupBy.TIME_BUCKET], Bucket.HOUR), ["count"], "started_at_id_compressed"),
+        (Grouping([GroupBy.OP_VERSION]), ["count"], "op_name_started_at_id_compressed"),
+        (Grouping([GroupBy.STATUS]), ["count", "error_rate"], "status_started_at_id_compressed"),
+        (Grouping(), ["count"], "started_at_id_compressed"),
         (Grouping(), ["p50_latency_ms", "max_latency_ms"], "latency_ms_id"),
     ],
 )
@@ -246,7 +246,7 @@ async def test_only_calls_of_unclear_usage_scope_are_compared_with_children(
     [union] = [stage["$unionWith"]["pipeline"] for stage in stages if "$unionWith" in stage]
     plan = await explain(database.calls, union)
 
-    assert "usage_scope_started_at_id_ended_at" in plan.indexes
+    assert "usage_scope_started_at_id_ended_at_compressed" in plan.indexes
     [row] = (await AggregatesStore(database).calls(PROJECT, Grouping(), ["total_tokens"])).rows
     assert row["total_tokens"] == 101
 

@@ -94,19 +94,21 @@ async def stock(mongodb_uri: str) -> AsyncIterator[Stock]:
 
 
 HOT = [
-    pytest.param(None, None, "started_at_id", id="the default list"),
-    pytest.param(None, NEWEST, "started_at_id", id="newest first"),
+    pytest.param(None, None, "started_at_id_compressed", id="the default list"),
+    pytest.param(None, NEWEST, "started_at_id_compressed", id="newest first"),
     pytest.param(TRACE, None, "trace_id_started_at_id_storage_size_bytes", id="a trace"),
-    pytest.param(THREAD, None, "thread_id_started_at_id", id="a thread"),
+    pytest.param(THREAD, None, "thread_id_started_at_id_compressed", id="a thread"),
     pytest.param(PARENT, None, "parent_id_started_at_id", id="children"),
-    pytest.param(OP, None, "op_name_started_at_id", id="an op"),
-    pytest.param(OP, NEWEST, "op_name_started_at_id", id="an op, newest first"),
+    pytest.param(OP, None, "op_name_started_at_id_compressed", id="an op"),
+    pytest.param(OP, NEWEST, "op_name_started_at_id_compressed", id="an op, newest first"),
     pytest.param(ROOTS, None, "parent_id_started_at_id", id="roots"),
     pytest.param(ROOTS, NEWEST, "parent_id_started_at_id", id="roots, newest first"),
-    pytest.param(None, [SortBy("status"), *OLDEST], "status_started_at_id", id="by status and age"),
-    pytest.param(None, [SortBy("status", descending=True), *NEWEST], "status_started_at_id", id="the reverse"),
+    pytest.param(None, [SortBy("status"), *OLDEST], "status_started_at_id_compressed", id="by status and age"),
+    pytest.param(
+        None, [SortBy("status", descending=True), *NEWEST], "status_started_at_id_compressed", id="the reverse"
+    ),
     pytest.param(None, SLOWEST, "latency_ms_id", id="slowest first"),
-    pytest.param(ERRORS, NEWEST, "status_started_at_id", id="errors, newest first"),
+    pytest.param(ERRORS, NEWEST, "status_started_at_id_compressed", id="errors, newest first"),
 ]
 
 
@@ -147,7 +149,7 @@ async def test_statuses_are_merged_in_the_other_direction_of_time(stock: Stock, 
         for request in (PageRequest(SIZE, backward=backward), PageRequest(SIZE, middle, backward)):
             plan = await stock.plan(request, None, sort_by)
 
-            assert plan.indexes == {"status_started_at_id"}
+            assert plan.indexes == {"status_started_at_id_compressed"}
             assert not plan.stages & {"COLLSCAN", "SORT", "$sort"}
             assert plan.documents_examined == plan.returned
             assert plan.keys_examined <= plan.returned + 5
@@ -199,7 +201,7 @@ async def test_all_versions_of_a_rare_op_are_found_by_name(stock: Stock) -> None
     await stock.calls.count(PROJECT, CallsFilter(op_names=["rare:*"]))
     counted = await stock.last_plan()
 
-    assert plan.indexes == {"op_name_started_at_id"}
+    assert plan.indexes == {"op_name_started_at_id_compressed"}
     assert plan.documents_examined == plan.returned == 8
     assert counted.documents_examined == 0
     assert counted.keys_examined <= 10

@@ -9,10 +9,13 @@ import pytest
 from stores.aggregates import AggregatesStore
 from stores.calls import CallsStore
 from stores.costs import CostsStore, NewCost
+from stores.costs import usage_tree as usage_trees
 from stores.costs.pricing import exact
-from stores.costs.usage_tree import Tally, in_tree_order, usage_tree
+from stores.costs.usage_tree import Tally, in_tree_order, own_usage_of_trace, usage_of_trace, usage_tree
 from stores.database import Database
 from stores.errors import BadInputError
+from stores.usage.entries import OWN, SUM
+from stores.usage.own import TOKENS
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.waiting import Turns, another_task
@@ -217,6 +220,27 @@ async def test_chain_with_new_models_at_each_level_is_refused(monkeypatch: pytes
     with pytest.raises(BadInputError, match="so many models"):
         await usage_tree(rows, ["total_usage"], None, None)
     assert len(await usage_tree(rows[:40], ["total_usage"], None, None)) == 40
+
+
+async def test_usage_that_needs_no_tree_equals_that_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, without_tree = Random(5), 0
+    for _ in range(500):
+        size = rng.randrange(1, 8)
+        rows: list[dict[str, Any]] = []
+        for number in range(size):
+            counts = {name: rng.randrange(1, 9) for name in (*TOKENS, "requests")}
+            row = {"id": str(number), "parent_id": str(rng.randrange(size + 2)), "status": "success", "started_at": 0}
+            usage = [{"model": model, **counts} for model in rng.sample("ab", rng.choice((0, 0, 0, 1, 2)))]
+            rows.append(row | {"usage": usage, "usage_scope": rng.choice((None, OWN, SUM))})
+        reporting = {row["id"] for row in rows if row["usage"]}
+        without_tree += len(reporting) > 1 and not usage_trees._is_one_above_another(rows, reporting)
+        found = await usage_of_trace(rows, None), await own_usage_of_trace(rows)
+        with monkeypatch.context() as patch:
+            patch.setattr(usage_trees, "_MAX_LOOKED_UP", 0)
+            by_tree = await usage_of_trace(rows, None), await own_usage_of_trace(rows)
+        assert found[0] == by_tree[0], rows
+        assert sorted(found[1], key=repr) == sorted(by_tree[1], key=repr), rows
+    assert without_tree > 20
 
 
 async def test_call_is_priced_at_its_start_and_unpriced_models_are_listed(

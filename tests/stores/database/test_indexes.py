@@ -26,6 +26,8 @@ EXPECTED: Final = {
 }
 """Names of all indexes by collection."""
 
+COMPRESSED: Final = [index for index in INDEXES if index.compressed]
+
 OLD_KEYS: Final = {"created_at_id": [("project_id", ASCENDING), ("created_at", ASCENDING), ("id", ASCENDING)]}
 
 
@@ -96,6 +98,23 @@ async def test_retired_indexes_are_dropped_once_the_new_ones_are_built(database:
     assert changes == ["createIndexes"] * len(EXPECTED) + ["dropIndexes"] * sum(map(len, RETIRED.values()))
 
 
+async def test_compressed_index_replaces_one_with_the_same_keys(database: Database) -> None:
+    for index in COMPRESSED:
+        await database.calls.drop_index(index.name)
+        keys, name = [(path, ASCENDING) for path, _ in index.keys], index.name.removesuffix("_compressed")
+        only: dict[str, Any] = {"partialFilterExpression": index.only} if index.only else {}
+        await database.calls.create_index(keys, name=name, **only)
+
+    await database.ensure_indexes()
+
+    assert await built(database) == EXPECTED
+    stats = await database.calls.database.command("collStats", "calls", indexDetails=True)
+    in_zstd = {
+        name for name, each in stats["indexDetails"].items() if "block_compressor=zstd" in each["creationString"]
+    }
+    assert in_zstd == {index.name for index in COMPRESSED}
+
+
 async def test_several_processes_replace_indexes_at_the_same_time(database: Database, mongodb_uri: str) -> None:
     await as_earlier_version(database, RETIRED)
     others = [Database.open(mongodb_uri, database.calls.database.name) for _ in range(4)]
@@ -110,7 +129,7 @@ async def test_several_processes_replace_indexes_at_the_same_time(database: Data
 
 async def test_start_after_a_kill_completes_the_replacement(database: Database, mongodb_uri: str) -> None:
     await as_earlier_version(database, RETIRED)
-    await database.calls.drop_index("status_started_at_id")
+    await database.calls.drop_index("status_started_at_id_compressed")
     for _ in range(20):
         killed = Database.open(mongodb_uri, database.calls.database.name)
         task = asyncio.ensure_future(killed.ensure_indexes())

@@ -12,6 +12,7 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, S
 
 from stores.database import Database, Document
 from stores.database.driver import all_rows, find_all, one_row
+from stores.database.transactions import Session
 from tests.commands import Commands
 
 MANY = 80
@@ -75,13 +76,27 @@ async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands)
     assert commands.names == ["find", "find"]
 
 
-async def test_read_in_a_session_uses_the_driver(database: Database, rows: Any, commands: Commands) -> None:
+async def test_reads_in_a_session_are_of_its_snapshot(database: Database, rows: Any, commands: Commands) -> None:
+    stages: list[dict[str, Any]] = [{"$match": {"_id": {"$lt": 7}}}, {"$group": {"_id": "$_id"}}, {"$sort": {"_id": 1}}]
     async with database.snapshot_session() as session:
         commands.sent.clear()
-        found = await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)
+        assert [row["_id"] for row in await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)] == [3]
+        await rows.delete_many({"_id": {"$in": [3, 5]}})
 
-    assert [row["_id"] for row in found] == [3]
-    assert "lsid" in commands.last("find")
+        found = await all_rows(rows, stages, 2, session)
+
+    assert [row["_id"] for row in found] == list(range(7))
+    reads = [command for name, command in commands.sent if name != "delete"]
+    assert len(reads) > 3
+    assert len({command["lsid"]["id"] for command in reads}) == 1
+
+
+async def test_read_in_a_transaction_sees_its_writes(database: Database, rows: Any) -> None:
+    async def write_and_read(session: Session) -> list[Document]:
+        await rows.update_one({"_id": 3}, {"$set": {"kind": 9}}, session=session)
+        return await all_rows(rows, [{"$match": {"kind": 9}}], 2, session)
+
+    assert [row["_id"] for row in await database.transaction(write_and_read)] == [3]
 
 
 async def test_invalid_query_is_not_retried(rows: Any, commands: Commands) -> None:

@@ -18,7 +18,8 @@ from stores.calls import CallsStore
 from stores.calls.documents import whole_call
 from stores.calls.fields import CallsFilter
 from stores.calls.store import prepared
-from stores.database import Database, Document
+from stores.database import Collection, Database, Document
+from stores.database.driver import all_rows
 from stores.database.indexes import index_by
 from stores.purges import PurgesStore
 from stores.query.sort import SortBy
@@ -95,8 +96,8 @@ async def test_settled_project_is_counted_without_its_calls(
 
     assert await calls.count(PROJECT) == 20
 
-    assert commands.names == ["find", "aggregate"]
-    assert commands.last("aggregate")["aggregate"] == "rollups"
+    assert commands.names == ["aggregate"]
+    assert commands.last("aggregate")["aggregate"] == "hour_marks"
     assert "total of day" in str(commands.last("aggregate"))
     assert await assert_exact(database, Random(1), 10) > 3
     assert await database.hour_marks.distinct("_id") == [f"{PROJECT}:#state"]
@@ -109,6 +110,31 @@ async def test_days_are_read_as_a_whole(calls: CallsStore, database: Database, s
 
     assert await calls.count(PROJECT) == 20
     assert await calls.count(PROJECT, CallsFilter(started_after=NOON - 12 * HOUR - 1)) == 20
+
+
+async def test_writes_between_the_reads_of_a_count_are_not_counted(
+    calls: CallsStore, settling: Settling, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(calls)
+    await settle(settling)
+    await calls.write([start(20, started_at=NOON)])
+
+    async def then_write(collection: Collection, *arguments: Any) -> list[Document]:
+        rows = await all_rows(collection, *arguments)
+        if collection.name == "hour_marks":
+            # Into the other day, which the marks show as settled, and into the marked hour.
+            await calls.write([start(21, started_at=NOON + 20 * HOUR)])
+            await calls.write([start(22, started_at=NOON)])
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stores.rollups.reads.all_rows", then_write)
+        commands.sent.clear()
+        counted = await calls.count(PROJECT)
+
+    assert counted == 21
+    assert [name for name in commands.names if name == "aggregate"] == ["aggregate"] * 2
+    assert await calls.count(PROJECT) == 23
 
 
 @pytest.mark.parametrize(

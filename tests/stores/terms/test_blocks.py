@@ -18,8 +18,8 @@ PATHS = (b"a", b"a.a", b"ab", b"b")
 
 def random_entries(rng: Random, calls: int) -> list[Entry]:
     """Return entries in order, most of them of texts at few paths."""
-    found = {random_key(rng) for _ in range(rng.randrange(1, 60))}
-    return [(key, sorted(rng.sample(range(calls), rng.choice((1, 1, 2, 5))))) for key in sorted(found)]
+    found, numbers = {random_key(rng) for _ in range(rng.randrange(1, 60))}, rng.choice(((1,), (1, 1, 2, 5)))
+    return [(key, sorted(rng.sample(range(calls), rng.choice(numbers)))) for key in sorted(found)]
 
 
 def random_key(rng: Random) -> bytes:
@@ -76,7 +76,9 @@ def test_blocks_find_the_keys_of_random_ranges(monkeypatch: pytest.MonkeyPatch, 
         for _ in range(10):
             wanted = random_range(rng, entries)
             runs = [run for at in blocks_of(fences, wanted) for run in Block(encoded[at].data).runs(wanted)]
+            number = sum(Block(encoded[at].data).number(wanted) for at in blocks_of(fences, wanted))
             expected = [numbers for key, numbers in entries if counts(key, wanted)]
+            assert number == sum(map(len, expected)), wanted
             assert list(map(len, runs)) == list(map(len, expected)), wanted
             assert numbers_of(runs) == {number for numbers in expected for number in numbers}, wanted
     assert several > cases(100)

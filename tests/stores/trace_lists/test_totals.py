@@ -18,7 +18,7 @@ from stores.purges import PurgesStore
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
-from stores.rollups import trace_reads, trace_totals
+from stores.rollups import total_reads, trace_totals
 from stores.rollups.settling import Settling
 from stores.rollups.trace_totals import TotalsWriter
 from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall, TotalsQuery, TraceListsStore
@@ -592,8 +592,8 @@ async def test_purge_deletes_totals(database: Database, calls: CallsStore, settl
         (trace_totals, "MAX_CALLS", True),
         (trace_totals, "MAX_COLLECTED", True),
         (trace_totals, "MAX_TRACES_OF_HOUR", False),
-        (trace_reads, "MAX_STALE", True),
-        (trace_reads, "MAX_LIVE_CALLS", True),
+        (total_reads, "MAX_STALE", True),
+        (total_reads, "MAX_LIVE_CALLS", True),
     ],
 )
 async def test_limits_leave_lists_exact(

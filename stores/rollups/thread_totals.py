@@ -1,0 +1,146 @@
+"""Stored totals of threads: one document per thread, computed from the totals of the traces that have its turns.
+
+A total has the fields by which `stores.threads` sorts, by the same names. It is right unless the thread is due, or a
+trace that has a turn of it, or had one, is to be read from calls.
+
+A transaction that changes totals of traces also inserts the list of their threads into `due_threads`, and later steps
+compute these. So a thread with traces in many hours is computed once or twice after these are settled. Each step
+changes `threads` of the project's state, so it conflicts with transactions that change totals of traces, and with other
+workers that compute threads: otherwise a slow one could store an older total. `live_until` of the state says that
+threads may be due.
+
+Percentiles do not add up, so each computation reads all turns of the thread. One with too many has no total, but a
+document with `stale`.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from math import fsum
+from typing import Any, Final
+
+from pymongo import DeleteOne, ReplaceOne
+
+from stores import ids
+from stores.database import Database, Document
+from stores.database.paced_steps import WorkSteps
+from stores.database.transactions import Session
+from stores.hours import state_key
+from stores.json.bson_copy import INT64
+from stores.rollups.trace_totals import (
+    MAX_TURNS,
+    NUM_CALLS,
+    NUM_ERRORS,
+    TOTAL_COST,
+    TOTAL_TOKENS,
+    TotalsWriter,
+    total_key,
+    totals_of,
+)
+
+P50: Final = "p50_turn_duration_ms"
+P99: Final = "p99_turn_duration_ms"
+PERCENTILES: Final = {P50: 50, P99: 99}
+"""Percents of the percentiles of a thread's turn durations, by name."""
+
+_MAX_THREADS: Final = 300
+"""Threads that one transaction computes, besides those of the last list."""
+
+_MAX_LISTS: Final = 500
+
+
+async def complete_totals(database: Database, project_id: str) -> WorkSteps:
+    """Compute the costs of traces at new prices, and then the totals of threads that are due, in steps."""
+    key = state_key(project_id)
+    state = await database.hour_marks.find_one({**key, "ready": True})
+    if state is None:
+        return
+    async for _ in TotalsWriter(database, project_id).price_again():
+        yield
+    if "live_until" in state:
+        while await _compute_batch(database, project_id):
+            yield
+        unchanged = {**key, "live_until": state["live_until"], "totals": state.get("totals")}
+        await database.hour_marks.update_one(unchanged, {"$unset": {"live_until": ""}})
+
+
+async def _compute_batch(database: Database, project_id: str) -> bool:
+    """Compute the totals of some threads that are due; False if there are none."""
+    turns_of_one = {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.thread", "$$thread"]}}}
+    turns = {
+        "from": database.trace_totals.name,
+        "localField": "_id",
+        "foreignField": "turns.thread",
+        "let": {"thread": "$_id"},
+        "pipeline": [
+            {"$match": {"project_id": project_id}},
+            {"$project": {"turns": turns_of_one} | dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST), 1)},
+            {"$unwind": "$turns"},
+            {"$limit": MAX_TURNS + 1},
+        ],
+        "as": "turns",
+    }
+
+    async def compute(session: Session) -> bool:
+        change = {"$set": {"threads": ids.new_id()}}
+        state = {**state_key(project_id), "ready": True}
+        if not (await database.hour_marks.update_one(state, change, session=session)).matched_count:
+            return False
+        lists = await _due_lists(database, project_id, session)
+        named = {"_id": {"$in": lists}, "project_id": project_id}
+        threads: list[Document] = [{"$match": named}, {"$unwind": "$threads"}, {"$group": {"_id": "$threads"}}]
+        writes: list[Any] = []
+        async for thread in database.due_threads.aggregate([*threads, {"$lookup": turns}], session=session):
+            key, total = total_key(project_id, thread["_id"]), _total(thread["turns"])
+            document = {**key, "id": thread["_id"], **(total or {})}
+            writes.append(ReplaceOne(key, document, upsert=True) if total else DeleteOne(key))
+        if writes:
+            await database.thread_totals.bulk_write(writes, ordered=False, session=session)
+            await database.due_threads.delete_many(named, session=session)
+        return bool(writes)
+
+    return await database.transaction(compute)
+
+
+async def _due_lists(database: Database, project_id: str, session: Session) -> list[str]:
+    """Return the keys of the oldest lists of threads that are due, as many as one transaction may compute."""
+    lists = database.due_threads.find(totals_of(project_id), {"number": 1}, sort=[("_id", 1)], session=session)
+    keys, number = list[str](), 0
+    async for found in lists.limit(_MAX_LISTS):
+        keys.append(found["_id"])
+        number += found["number"]
+        if number > _MAX_THREADS:
+            break
+    return keys
+
+
+def _total(turns: Sequence[Document]) -> Document | None:
+    """Return the values of a thread; None if none of its turns has ended.
+
+    Each turn is in a document of its trace, and those of a trace follow each other.
+    """
+    if len(turns) > MAX_TURNS or any(NUM_CALLS not in each for each in turns):
+        return {"stale": True}
+    ended = [each["turns"] for each in turns if each["turns"].get("ended_at") is not None]
+    if not ended:
+        return None
+    durations = sorted(turn["ended_at"] - turn["started_at"] for turn in ended)
+    traces = [next(of_trace) for _, of_trace in groupby(turns, lambda each: each["_id"])]
+    costs = [trace[TOTAL_COST] for trace in traces if TOTAL_COST in trace]
+    return {
+        "turn_count": len(turns),
+        "start_time": min(each["turns"]["started_at"] for each in turns),
+        "last_updated": max(turn["ended_at"] for turn in ended),
+        **{name: _percentile(durations, percent) for name, percent in PERCENTILES.items()},
+        NUM_CALLS: sum(trace[NUM_CALLS] for trace in traces),
+        NUM_ERRORS: sum(trace[NUM_ERRORS] for trace in traces),
+        TOTAL_TOKENS: min(sum(trace[TOTAL_TOKENS] for trace in traces), INT64 - 1),
+        **({TOTAL_COST: fsum(costs)} if costs else {}),
+    }
+
+
+def _percentile(durations: Sequence[int], percent: int) -> float:
+    """Return a percentile, in milliseconds, of sorted microseconds, by the operations of `stores.threads`."""
+    position = (len(durations) - 1) * percent / 100
+    lower = int(position)
+    difference = durations[min(lower + 1, len(durations) - 1)] - durations[lower]
+    return (durations[lower] + difference * (position - lower)) / 1000

@@ -1,0 +1,337 @@
+"""Reads of stored totals of traces or threads that are right in a snapshot; the others must be read from calls."""
+
+from collections import abc
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+
+from stores.costs import Prices
+from stores.costs.project_prices import versioned_prices_of
+from stores.database import Collection, Database, Document
+from stores.database.content_store import batches
+from stores.database.indexes import INDEXES, index_by
+from stores.database.transactions import Session
+from stores.hours import state_key
+from stores.paging import Order, Row
+from stores.query.explain import Plan, explain
+from stores.rollups.parents import BY_START
+from stores.rollups.reads import Coverage, DimensionMatch
+from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_TURNS, TOTAL_COST, cost_of, total_key, totals_of
+
+Stages = list[dict[str, Any]]
+
+MAX_STALE: Final = 10_000
+"""Traces or threads that a query reads from calls besides totals; with more, it reads all calls."""
+
+MAX_LIVE_CALLS: Final = 100_000
+"""Calls of marked hours whose traces a query reads; with more, it reads all calls."""
+
+FEW: Final = 100
+"""Traces whose calls are read as fast as their totals."""
+
+_ALL: Final[Document] = {}
+_BATCH: Final = 2_000
+_THREADS: Final = {"threads": {"$addToSet": {"$cond": [{"$gt": ["$turn_of", ""]}, "$turn_of", "$$REMOVE"]}}}
+_BY_STALE: Final = index_by("thread_totals", "project_id", "stale")
+
+_HEAD: Final = {"trace_totals": ("trace_id", "id", "started_at"), "thread_totals": ("id",)}
+"""Fields that each row has, by collection; the first one identifies it."""
+
+_OF_COST: Final = ("usage", "first", "last")
+_BOUNDS: Final = {"$eq", "$in", "$gt", "$gte", "$lt", "$lte"}
+_INDEXED: Final = {
+    collection: {index.keys[1][0] for index in INDEXES if index.collection == collection} for collection in _HEAD
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a list.
+
+    Attributes:
+        stages: the stages that find it in its order.
+        path: the field whose index is read.
+        by_index: True if the order is that of the index alone; otherwise MongoDB sorts.
+    """
+
+    stages: Stages
+    path: str
+    by_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTotals:
+    """The totals of a project's traces, or threads, that are right in a snapshot.
+
+    Attributes:
+        totals: the collection.
+        stale: the traces or threads to read from calls.
+        prices: the current prices if stored costs are of others.
+        of_traces: the totals of traces, if these are totals of threads.
+        live_threads: the threads that have turns in marked hours, if totals of traces were found for threads.
+    """
+
+    database: Database
+    project_id: str
+    session: Session
+    totals: Collection
+    stale: set[str]
+    prices: Prices | None = None
+    of_traces: Self | None = None
+    live_threads: set[str] = field(default_factory=set)
+
+    @classmethod
+    async def find(
+        cls, database: Database, project_id: str, session: Session, wanted: Container[str], *, of_threads: bool = False
+    ) -> Self | None:
+        """Return the totals of a project's traces with some fields; None if they help too little."""
+        coverage = await Coverage.find(database, project_id, DimensionMatch(), session)
+        if coverage is None:
+            return None
+        with_hours = {"project_id": project_id, "hours": {"$in": [ALWAYS, *sorted(coverage.live_hours)]}}
+        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": BY_HOUR}
+        totals = await database.trace_totals.find(
+            with_hours, {"_id": 0, "trace_id": 1}, session=session, **limits
+        ).to_list(None)
+        stale, threads = {total.get("trace_id") for total in totals}, set[str]()
+        if len(totals) > MAX_STALE or None in stale:
+            return None
+        if coverage.live:
+            stages: Stages = [
+                {"$match": {"$or": coverage.live}},
+                {"$limit": MAX_LIVE_CALLS + 1},
+                {"$group": {"_id": "$trace_id", "number": {"$sum": 1}, **(_THREADS if of_threads else {})}},
+            ]
+            cursor = database.calls.aggregate(stages, session=session, hint=BY_START, batchSize=_BATCH)
+            rows = await cursor.to_list(None)
+            stale |= {row["_id"] for row in rows}
+            threads.update(*(row.get("threads", ()) for row in rows))
+            if len(stale) > MAX_STALE or sum(row["number"] for row in rows) > MAX_LIVE_CALLS:
+                return None
+        prices = await _changed_prices(database, project_id, session) if TOTAL_COST in wanted else None
+        found = {each for each in stale if each is not None}
+        return cls(database, project_id, session, database.trace_totals, found, prices, None, threads)
+
+    @classmethod
+    async def find_of_threads(
+        cls, database: Database, project_id: str, session: Session, wanted: Container[str]
+    ) -> Self | None:
+        """Return the totals of a project's threads with some fields; None if they help too little.
+
+        That is also so while stored costs are of other prices.
+        """
+        traces = await cls.find(database, project_id, session, wanted, of_threads=True)
+        if traces is None or traces.prices:
+            return None
+        many = {"project_id": project_id, "hours": MANY_TURNS}
+        if await database.trace_totals.find_one(many, {"_id": 1}, session=session, hint=BY_HOUR):
+            return None
+        stale = {*traces.live_threads}
+        async for total in traces.documents(traces.stale, ["turns.thread"], {"turns": {"$exists": True}}):
+            stale.update(turn["thread"] for turn in total["turns"])
+            if len(stale) > MAX_STALE:
+                return None
+        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": _BY_STALE}
+        without = {"project_id": project_id, "stale": True}
+        found = await database.thread_totals.find(without, {"_id": 0, "id": 1}, session=session, **limits).to_list(None)
+        stale.update(total["id"] for total in found)
+        due = database.due_threads.find(totals_of(project_id), {"threads": 1}, session=session)
+        async for some in due:
+            stale.update(some["threads"])
+            if len(stale) > MAX_STALE:
+                break
+        if len(stale) > MAX_STALE:
+            return None
+        return cls(database, project_id, session, database.thread_totals, stale, None, traces)
+
+    async def documents(
+        self, ids: abc.Collection[str] | None, shown: Iterable[str], match: Document = _ALL
+    ) -> AsyncIterator[Document]:
+        """Yield some fields of the totals that match, of all traces or threads, or of some of these."""
+        keys = [total_key(self.project_id, each)["_id"] for each in ids or ()]
+        matches = [match] if ids is None else [{**match, "_id": {"$in": some}} for some in batches(keys, _BATCH)]
+        for each in matches:
+            totals = self.totals.find(
+                {"project_id": self.project_id, **each},
+                {"_id": 0} | dict.fromkeys(shown, 1),
+                session=self.session,
+                batch_size=_BATCH,
+            )
+            while batch := await totals.to_list(_BATCH):
+                for total in batch:
+                    yield total
+
+    async def rows(self, wanted: abc.Collection[str], trace_ids: abc.Collection[str] | None) -> AsyncIterator[Row]:
+        """Yield the rows of all traces that are not stale, or of some of these, with the wanted fields.
+
+        Traces of which only calls tell the cost become stale meanwhile.
+        """
+        async for row in self.documents(trace_ids, (*self._head, *wanted, *(_OF_COST if self.prices else ()))):
+            if row["trace_id"] not in self.stale and self._set_cost(row):
+                yield row
+
+    def _set_cost(self, row: Row) -> bool:
+        """Set the cost of a row at current prices; False if only its calls tell it."""
+        if self.prices:
+            try:
+                row[TOTAL_COST] = cost_of(row, self.prices)
+            except LookupError:
+                self.stale.add(row["trace_id"])
+                return False
+            for name in _OF_COST:
+                del row[name]
+        return True
+
+    async def first_rows(
+        self, order: Order, match: Document, position: Sequence[object] | None, number: int, *, backward: bool
+    ) -> AsyncIterator[Row]:
+        """Yield the matching rows after a position in an order, at least a number of those that are not stale.
+
+        Neither the order nor the match may need costs if those that are stored are not current.
+        """
+        found = 0
+        for part in self._parts(order, match, position, backward=backward):
+            rows = self._ordered(order, match, part, number - found)
+            if part.by_index:
+                rows = self._with_ties(order, match, part.path, rows, number - found, backward=backward)
+            async for row in rows:
+                found += 1
+                yield row
+            if found >= number:
+                return
+
+    async def _ordered(self, order: Order, match: Document, part: _Part, number: int) -> AsyncIterator[Row]:
+        """Yield the first rows of a part, up to a number."""
+        stages, size = self._stages(order, match, part), min(number + 1, _BATCH)
+        # A limit spares memory where MongoDB sorts.
+        limit: Stages = [] if part.by_index else [{"$limit": number + len(self.stale)}]
+        rows = self.totals.aggregate(
+            [*stages, *limit], session=self.session, allowDiskUse=True, hint=self._hint(part.path), batchSize=size
+        )
+        found = 0
+        while found < number and (batch := await rows.to_list(size)):
+            for row in batch:
+                if found < number and row[self._head[0]] not in self.stale:
+                    found += 1
+                    yield row
+        await rows.close()
+
+    async def _with_ties(
+        self, order: Order, match: Document, path: str, ordered: AsyncIterator[Row], number: int, *, backward: bool
+    ) -> AsyncIterator[Row]:
+        """Yield rows that an index orders by a path alone; those with the last value are the first ones by id.
+
+        With ids the indexes would take twice as much space.
+        """
+        rows = [row async for row in ordered]
+        if len(rows) < number:
+            for row in rows:
+                yield row
+            return
+        last = rows[-1][path]
+        before = [row for row in rows if row[path] != last]
+        for row in before:
+            yield row
+        by_id = {order.keys[-1].path: order.keys[-1].direction(backward=backward)}
+        part = _Part([{"$match": {path: last}}, {"$sort": by_id}], path)
+        async for row in self._ordered(order, match, part, number - len(before)):
+            yield row
+
+    async def explain(self, order: Order, match: Document, number: int) -> Plan:
+        """Return the plan of the first rows."""
+        part, *_ = self._parts(order, match, None, backward=False)
+        stages = [*self._stages(order, match, part), {"$limit": number}]
+        return replace(await explain(self.totals, stages, self._hint(part.path)), reads_totals=True)
+
+    def _stages(self, order: Order, match: Document, part: _Part) -> Stages:
+        shown = {"_id": 0} | dict.fromkeys((*self._head, *(key.path for key in order.keys)), 1)
+        matches = [{"$match": each} for each in ({"project_id": self.project_id}, match) if each]
+        return [*matches, *part.stages, {"$project": shown}]
+
+    async def count(self, match: Document, limit: int | None = None) -> int:
+        """Count those that match, without stale ones; at least up to `limit`."""
+        totals, matches = self.totals, {"$and": [{"project_id": self.project_id}, match]}
+        at_most = {} if limit is None else {"limit": limit + len(self.stale)}
+        hint = self._hint(self._path_of(match))
+        number = await totals.count_documents(matches, session=self.session, hint=hint, **at_most)
+        for some in batches([*self.stale], _BATCH):
+            keys = [total_key(self.project_id, each)["_id"] for each in some]
+            number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)
+        return number
+
+    async def count_stale(self) -> int:
+        """Count the stale traces that have calls."""
+        number = 0
+        for some in batches([*self.stale], _BATCH):
+            stages: Stages = [
+                {"$match": {"project_id": self.project_id, "visible": True, "trace_id": {"$in": some}}},
+                {"$group": {"_id": "$trace_id"}},
+                {"$count": "number"},
+            ]
+            rows = self.database.calls.aggregate(stages, session=self.session)
+            number += sum([row["number"] async for row in rows])
+        return number
+
+    @property
+    def _head(self) -> tuple[str, ...]:
+        return _HEAD[self.totals.name]
+
+    def _hint(self, path: str) -> str:
+        return index_by(self.totals.name, "project_id", path)
+
+    def _path_of(self, match: Document) -> str:
+        """Return the indexed field by which MongoDB finds the totals that match, or any one if no index finds them."""
+        return next(self._bounded(match), "num_errors")
+
+    def _bounded(self, match: Document) -> Iterator[str]:
+        """Yield the indexed fields to which a match sets bounds."""
+        for name, value in match.items():
+            if name == "$and" or (name == "$or" and len(value) == 1):
+                for each in value:
+                    yield from self._bounded(each)
+            elif name in _INDEXED[self.totals.name] and isinstance(value, dict) and not _BOUNDS.isdisjoint(value):
+                yield name
+
+    def _parts(
+        self, order: Order, match: Document, position: Sequence[object] | None, *, backward: bool
+    ) -> list[_Part]:
+        """Return the parts of a list in reading order, after a position.
+
+        Nulls are the last part, or the first one if the list is read backward.
+        """
+        keys = [key for key in order.keys if key.path not in order.computed]
+        if len(keys) != 2 or keys[0].path not in _INDEXED[self.totals.name]:  # noqa: PLR2004 -- a field and the id
+            full = _with_ranks(order, position) if position else None
+            return [_Part(order.stages({}, full, backward=backward), self._path_of(match))]
+        key, last = keys
+        by_key, by_id = ({each.path: each.direction(backward=backward)} for each in keys)
+
+        def tied(value: object, after: Document) -> _Part:
+            return _Part([{"$match": {key.path: value, **after}}, {"$sort": by_id}], key.path)
+
+        def ordered(values: Document) -> _Part:
+            return _Part([{"$match": values}, {"$sort": by_key}], key.path, by_index=True)
+
+        values = ordered({key.path: {"$ne": None}} if key.nullable else {})
+        nulls = [tied(None, {})] if key.nullable else []
+        if position is None:
+            return [*nulls, values] if backward else [values, *nulls]
+        value, at = position
+        equal = tied(value, last.after(at, backward=backward) or {})
+        if value is None:
+            return [equal, *([values] if backward else [])]
+        beyond = ordered({key.path: {"$gt" if key.descending == backward else "$lt": value}})
+        return [equal, beyond, *([] if backward else nulls)]
+
+
+async def _changed_prices(database: Database, project_id: str, session: Session) -> Prices | None:
+    """Return the current prices, unless the stored costs are at these."""
+    state = await database.hour_marks.find_one(state_key(project_id), {"prices": 1}, session=session) or {}
+    version, prices = await versioned_prices_of(database, project_id)
+    return None if state.get("prices") == version else prices
+
+
+def _with_ranks(order: Order, position: Sequence[object]) -> list[object]:
+    """Return a position with the values of computed keys, which rank nulls last."""
+    rest = [*position]
+    return [int(rest[0] is None) if key.path in order.computed else rest.pop(0) for key in order.keys]
