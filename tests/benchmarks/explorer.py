@@ -94,9 +94,7 @@ async def measure(calls: int, rounds: int, live: int) -> Section:
         size = await asyncio.to_thread(loaded, uri, calls, None)
         with server(folder, uri, size.database, _PATIENT) as started:
             loom = await asyncio.to_thread(prepared, started, uri, size)
-            await asyncio.to_thread(
-                loomql, "demo", LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=size.database
-            )
+            await asyncio.to_thread(loomql, "demo", LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=size.database)
             await _send(loom.spans_url, large_trace(LARGE))
             async with _page() as page:
                 await _measure_page(section, page, loom.url.removesuffix("/graphql"), calls, rounds)
