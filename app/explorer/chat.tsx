@@ -4,7 +4,7 @@ import { lazy, Suspense } from "preact/compat";
 import { useState } from "preact/hooks";
 
 import { endpoint } from "./api";
-import { Status } from "./components";
+import { Copy, Status } from "./components";
 import { count } from "./formats";
 import type { MessageFragment } from "./generated/graphql";
 import { Json } from "./json";
@@ -75,13 +75,15 @@ const firstText = (message: MessageFragment) => {
   return text.length > 160 ? `${text.slice(0, 160)}…` : text || "(no text)";
 };
 
+/** Characters of a text that are shown at first, and further ones that a click adds; a browser takes seconds for more. */
 const LONG = 20_000;
+const STEP = 200_000;
 
-/** Text of a message; a very long one is cut until somebody asks for the rest. */
+/** Text of a message; a very long one is cut until somebody asks for more. */
 function Text({ text }: { text: string }) {
-  const [isWhole, setWhole] = useState(text.length <= LONG);
-  const shown = isWhole ? text : text.slice(0, LONG);
-  if (/^\s*[[{]/.test(text)) {
+  const [length, setLength] = useState(LONG);
+  const shown = text.slice(0, length);
+  if (text.length < STEP && /^\s*[[{]/.test(text)) {
     try {
       return <Json value={JSON.parse(text) as unknown} />;
     } catch {
@@ -97,10 +99,15 @@ function Text({ text }: { text: string }) {
           <Markdown text={shown} />
         </Suspense>
       )}
-      {!isWhole && (
-        <button type="button" onClick={() => setWhole(true)}>
-          Show all {count(text.length)} characters
-        </button>
+      {shown.length < text.length && (
+        <>
+          <button type="button" onClick={() => setLength(length + STEP)}>
+            Show more of {count(text.length)} characters
+          </button>{" "}
+          <Copy text={text} title="Copy the whole text">
+            Copy all
+          </Copy>
+        </>
       )}
     </>
   );

@@ -7,7 +7,9 @@ import { count } from "./formats";
 import { RefLink, refLink } from "./refs";
 
 const STEP = 100;
+/** Characters of a string that are shown at first, and further ones that a click adds. */
 const LONG = 400;
+const LONGER = 100_000;
 /** Depth up to which small values are open at first. */
 const OPEN = 3;
 
@@ -73,10 +75,10 @@ function Branch({ value, path, onFilter, depth }: Props & { value: object; depth
 }
 
 function Leaf({ value, path, onFilter }: Props) {
-  const [isWhole, setWhole] = useState(false);
+  const [length, setLength] = useState(LONG);
   const text = typeof value === "string" ? value : JSON.stringify(value);
   const type = value === null ? "null" : typeof value;
-  const shown = isWhole || text.length <= LONG ? text : `${text.slice(0, LONG)}…`;
+  const shown = text.length <= length ? text : `${text.slice(0, length)}…`;
   return (
     <span class="leaf">
       {type === "string" && text.length < LONG && refLink(text) ? (
@@ -84,9 +86,9 @@ function Leaf({ value, path, onFilter }: Props) {
       ) : (
         <bdi class={`is-${type}`}>{type === "string" ? `"${shown}"` : shown}</bdi>
       )}
-      {shown.length < text.length && (
-        <button type="button" onClick={() => setWhole(true)}>
-          all {count(text.length)}
+      {length < text.length && (
+        <button type="button" onClick={() => setLength(length + LONGER)}>
+          more of {count(text.length)}
         </button>
       )}
       {path && (

@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,14 +107,14 @@ async def _measure_page(section: Section, page: "Page", url: str, calls: int, ro
     rows = ".row:not(.loading)"
 
     async def time_of(path: str, shown: str) -> float:
-        return await _timed(lambda: page.goto(f"{url}/{path}"), lambda: page.locator(shown).first.wait_for())
+        return await _timed(partial(page.goto, f"{url}/{path}"), page.locator(shown).first.wait_for)
 
     async def far_row() -> float:
         await time_of(f"?p={PROJECT}&v=traces&m=calls", rows)
         far = calls // 2
         scroll = f"document.querySelector('.grid').scrollTop = {far * _ROW}"
         shown = page.locator(f"{rows}[aria-rowindex='{far + 2}']")
-        return await _timed(lambda: page.evaluate(scroll), shown.wait_for)
+        return await _timed(partial(page.evaluate, scroll), shown.wait_for)
 
     async def large() -> float:
         async def interactive() -> None:
@@ -123,14 +124,14 @@ async def _measure_page(section: Section, page: "Page", url: str, calls: int, ro
             await page.get_by_role("treeitem").nth(5).click()
             await page.get_by_role("treeitem", selected=True).wait_for()
 
-        return await _timed(lambda: page.goto(f"{url}/?p={PROJECT}&v=trace&t={_hex(LARGE)}"), interactive)
+        return await _timed(partial(page.goto, f"{url}/?p={PROJECT}&v=trace&t={_hex(LARGE)}"), interactive)
 
     for name, measured, bound in (
-        ("first view of the demo", lambda: time_of("", "tbody tr"), None),
-        (f"first rows of {calls:,} calls", lambda: time_of(f"?p={PROJECT}&v=traces&m=calls", rows), None),
+        ("first view of the demo", partial(time_of, "", "tbody tr"), None),
+        (f"first rows of {calls:,} calls", partial(time_of, f"?p={PROJECT}&v=traces&m=calls", rows), None),
         (f"row {calls // 2:,}", far_row, None),
         (f"trace of {LARGE:,} calls until interactive", large, Must("ms", 1_000)),
-        ("charts of a year", lambda: time_of(f"?p={PROJECT}&v=charts&from=365d", ".plot canvas"), None),
+        ("charts of a year", partial(time_of, f"?p={PROJECT}&v=charts&from=365d", ".plot canvas"), None),
     ):
         times = [await measured() for _ in range(rounds + 1)][1:]
         row = Row(loomql_ms=statistics.median(times))
@@ -175,47 +176,42 @@ async def compare(traces: int, spans: int, rounds: int) -> Section:
     section: Section = {}
     requests = [request_of(Traces(traces), range(first, first + 125)) for first in range(0, traces, 125)]
     requests.append(large_trace(spans))
-    with tempfile.TemporaryDirectory(prefix="loomql-") as name, embedded_mongod(Path(name) / "m", None, 0.5) as uri:
-        with server(Path(name), uri, "peer", _PATIENT) as loom, _phoenix(Path(name)) as phoenix:
-            for request in requests:
-                await _send(loom.spans_url, request)
-                await _send(f"{phoenix}/v1/traces", request)
-            async with _page() as page:
-                node = await _phoenix_project(phoenix)
-                ours, theirs = loom.url.removesuffix("/graphql"), f"{phoenix}/projects/{node}"
-                trace = _hex(spans)
-                for title, our_path, our_sign, their_path, their_sign in (
-                    (
-                        f"first rows of {traces:,} traces",
-                        f"{ours}/?p={PROJECT}&v=traces",
-                        ".row:not(.loading)",
-                        f"{theirs}/spans",
-                        "tbody tr td a",
-                    ),
-                    (
-                        f"trace of {spans:,} spans",
-                        f"{ours}/?p={PROJECT}&v=trace&t={trace}",
-                        "[role=treeitem]",
-                        f"{theirs}/traces/{trace}",
-                        "[role=dialog] li, [class*=tree] li",
-                    ),
-                ):
-                    both: list[list[float]] = [[], []]
-                    for _ in range(rounds + 1):
-                        for times, path, sign in ((both[0], our_path, our_sign), (both[1], their_path, their_sign)):
-                            times.append(await _timed(_going(page, path), _waiting(page, sign)))
-                    medians = [statistics.median(times[1:]) for times in both]
-                    row = Row(loomql_ms=medians[0], floor_ms=medians[1], ratio=medians[0] / medians[1])
-                    section[title] = row.held_to(Must("ratio", 0.2), row.ratio)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
+        uri = stack.enter_context(embedded_mongod(folder / "m", None, 0.5))
+        loom = stack.enter_context(server(folder, uri, "peer", _PATIENT))
+        phoenix = stack.enter_context(_phoenix(folder))
+        for request in requests:
+            await _send(loom.spans_url, request)
+            await _send(f"{phoenix}/v1/traces", request)
+        page = await stack.enter_async_context(_page())
+        node = await _phoenix_project(phoenix)
+        ours, theirs = loom.url.removesuffix("/graphql"), f"{phoenix}/projects/{node}"
+        trace = _hex(spans)
+        for title, our_path, our_sign, their_path, their_sign in (
+            (
+                f"first rows of {traces:,} traces",
+                f"{ours}/?p={PROJECT}&v=traces",
+                ".row:not(.loading)",
+                f"{theirs}/spans",
+                "tbody tr td a",
+            ),
+            (
+                f"trace of {spans:,} spans",
+                f"{ours}/?p={PROJECT}&v=trace&t={trace}",
+                "[role=treeitem]",
+                f"{theirs}/traces/{trace}",
+                "[role=dialog] li, [class*=tree] li",
+            ),
+        ):
+            both: list[list[float]] = [[], []]
+            for _ in range(rounds + 1):
+                for times, path, sign in ((both[0], our_path, our_sign), (both[1], their_path, their_sign)):
+                    times.append(await _timed(partial(page.goto, path), page.locator(sign).first.wait_for))
+            medians = [statistics.median(times[1:]) for times in both]
+            row = Row(loomql_ms=medians[0], floor_ms=medians[1], ratio=medians[0] / medians[1])
+            section[title] = row.held_to(Must("ratio", 0.2), row.ratio)
     return section
-
-
-def _going(page: "Page", path: str) -> Callable[[], Awaitable[object]]:
-    return lambda: page.goto(path)
-
-
-def _waiting(page: "Page", sign: str) -> Callable[[], Awaitable[object]]:
-    return lambda: page.locator(sign).first.wait_for()
 
 
 async def _timed(begin: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[object]]) -> float:
@@ -237,7 +233,7 @@ def _hex(number: int) -> str:
 
 
 def large_trace(number: int) -> bytes:
-    """Return the OTLP request of one trace with a number of spans: each fifth one is below the root, above the next four."""
+    """Return the OTLP request of one trace: each fifth span is below the root, and the next four are below it."""
     now, spans = time.time_ns() - 3_600_000_000_000, []
     for at in range(number):
         step = (at - 1) % 5

@@ -34,7 +34,7 @@ async def test_axe_finds_nothing_in_any_view(chromium: "Browser", demo_server_ur
     }"""
     found = await ask(demo_server_url, query, p=PROJECT_ID)
     traces = [node["traceId"] for node in found["traces"]["nodes"]]
-    states: list[dict[str, str | list[str]]] = [
+    states: list[Any] = [
         {},
         *({"p": PROJECT_ID, "v": view} for view in VIEWS),
         {"p": PROJECT_ID, "v": "traces", "t": traces[0]},
