@@ -202,7 +202,13 @@ export function Charts({ project }: { project: string }) {
       ) : (
         <div class="plots">
           {charts.map((chart) => (
-            <Plot key={chart.title} {...chart} starts={starts} open={(at, chip) => open(at, chip, chart.opening)} />
+            <Plot
+              key={chart.title}
+              {...chart}
+              starts={starts}
+              end={Math.max(...[...ends.values()].map((text) => Date.parse(text)))}
+              open={(at, chip) => open(at, chip, chart.opening)}
+            />
           ))}
         </div>
       )}
@@ -253,6 +259,7 @@ function Plot({
   title,
   series,
   starts,
+  end,
   format,
   isStacked = false,
   open,
@@ -260,6 +267,8 @@ function Plot({
   title: string;
   series: Series[];
   starts: number[];
+  /** End of the last bucket. */
+  end: number;
   format: (value: number) => string;
   isStacked?: boolean;
   open: (start: number, chip: string | null) => void;
@@ -299,7 +308,10 @@ function Plot({
         tzDate: (time) => (isUtc() ? uPlot.tzDate(new Date(time * 1e3), "Etc/UTC") : new Date(time * 1e3)),
         cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "charts" }, points: { size: 6 } },
         legend: { show: true, live: true },
-        scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.05 : 1] } },
+        scales: {
+          x: { time: true, range: [(starts[0] ?? 0) / 1_000, end / 1_000] },
+          y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.05 : 1] },
+        },
         axes: [axis, { ...axis, size: 64, values: (_plot, values) => values.map((value) => format(value)) }],
         series: [
           {},
