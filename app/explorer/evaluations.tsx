@@ -188,16 +188,14 @@ function RunPage({ project, id }: { project: string; id: string }) {
         ),
       text: (row) => textOf(row.predictions[0]?.output).slice(0, 1_000),
     },
-    ...[...names]
-      .slice(0, 12)
-      .map((name) => ({
-        id: name,
-        title: name,
-        width: 130,
-        isNumber: true,
-        sort: `scores.${name}`,
-        cell: (row: Result) => scoresOf(row).get(name) ?? "",
-      })),
+    ...[...names].slice(0, 12).map((name) => ({
+      id: name,
+      title: name,
+      width: 130,
+      isNumber: true,
+      sort: `scores.${name}`,
+      cell: (row: Result) => scoresOf(row).get(name) ?? "",
+    })),
     {
       id: "latency",
       title: "Duration",

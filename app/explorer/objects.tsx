@@ -297,16 +297,14 @@ export function TableView({ project, digest, number }: { project: string; digest
       isNumber: true,
       cell: (row) => (row.originalIndex == null ? "" : count(row.originalIndex)),
     },
-    ...[...names]
-      .slice(0, 30)
-      .map((name) => ({
-        id: name,
-        title: name,
-        width: widths[name] ?? 220,
-        sort: name.replaceAll(".", "\\."),
-        cell: (row: TableRow) => text(row, name).slice(0, 300),
-        text: (row: TableRow) => text(row, name).slice(0, 1_000),
-      })),
+    ...[...names].slice(0, 30).map((name) => ({
+      id: name,
+      title: name,
+      width: widths[name] ?? 220,
+      sort: name.replaceAll(".", "\\."),
+      cell: (row: TableRow) => text(row, name).slice(0, 300),
+      text: (row: TableRow) => text(row, name).slice(0, 1_000),
+    })),
   ];
   if (columns.length === 1)
     columns.push({ id: "value", title: "Value", width: 400, cell: (row) => JSON.stringify(row.val)?.slice(0, 300) });

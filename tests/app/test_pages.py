@@ -14,7 +14,7 @@ from app.pages import EXPLORER, GRAPHIQL, Page
 from tests.installation import ROOT
 
 SOURCES: Final = {page: ROOT / FOLDER / page / "index.html" for page in PAGES}
-VALUES: Final = {"explorer": "./", "graphiql": "graphql", "docs": "docs", "only-trusted": ""}
+VALUES: Final = {"explorer": "./", "graphiql": "graphql", "docs": "docs", "only-trusted": "", "oidc": "{}"}
 
 every_page = pytest.mark.parametrize("name", PAGES)
 
