@@ -243,6 +243,19 @@ async def test_usage_that_needs_no_tree_equals_that_of_the_tree(monkeypatch: pyt
     assert without_tree > 20
 
 
+async def test_usage_below_a_call_without_usage_counts_once() -> None:
+    counts = {**dict.fromkeys((*TOKENS, "requests"), 0), "total_tokens": 10}
+    row = {"status": "success", "started_at": 0, "usage_scope": None}
+    usage = [{"model": "a", **counts}]
+    rows: list[dict[str, Any]] = [
+        {**row, "id": "1", "parent_id": None, "usage": usage},
+        {**row, "id": "2", "parent_id": "1", "usage": []},
+        {**row, "id": "3", "parent_id": "2", "usage": usage},
+    ]
+
+    assert (await usage_of_trace(rows, None))["total_tokens"] == 10
+
+
 async def test_call_is_priced_at_its_start_and_unpriced_models_are_listed(
     calls: CallsStore, store: AggregatesStore, database: Database
 ) -> None:
