@@ -628,10 +628,12 @@ async def test_purge_deletes_totals_and_each_change_names_the_project(
     await calls.delete(PROJECT, [call_id(2)])
     await settle(settling)
     assert await database.thread_totals.count_documents({}) == 1
+    await database.due_threads.insert_one({"_id": f"{PROJECT}:left", "project_id": PROJECT, "threads": ["a"]})
 
     await PurgesStore(database).purge(PROJECT, PROJECT)
 
     assert await database.thread_totals.count_documents({}) == 0
+    assert await database.due_threads.count_documents({}) == 0
     changes = [
         change["q"]
         for name, body in commands.sent
