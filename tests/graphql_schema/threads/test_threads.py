@@ -312,7 +312,11 @@ async def test_condition_on_totals_and_plan(run: Run, database: Database, calls:
         assert answer["explainThreads"]["readsTotals"] is is_settled
     assert answer["explainThreads"] == {"readsTotals": True, "indexes": ["turn_count"], "sortsInMemory": False}
     by_time = (await run(BY_TOTALS)).data["explainThreads"]
-    assert by_time == {"readsTotals": False, "indexes": ["ended_at_turn_of_started_at_compressed"], "sortsInMemory": False}
+    assert by_time == {
+        "readsTotals": False,
+        "indexes": ["ended_at_turn_of_started_at_compressed"],
+        "sortsInMemory": False,
+    }
 
 
 async def test_bad_condition_on_totals_is_refused(run: Run) -> None:
