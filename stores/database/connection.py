@@ -196,6 +196,9 @@ class Database(Collections):
                     await self._replace_indexes(collection, models)
                 else:
                     await self._database[collection].create_indexes(models)
+            # The index exists in each collection. This creates a collection that has no other one, since MongoDB
+            # refuses reads in snapshots from before a transaction created their collection.
+            await self.due_threads.create_index("_id")
 
     async def _replace_indexes(self, collection: str, models: list[IndexModel]) -> None:
         """Build the missing indexes of a collection and drop the retired ones.
@@ -225,7 +228,7 @@ class Database(Collections):
     async def _build_indexes(self, collection: str, models: Sequence[IndexModel], retired: list[str]) -> None:
         """Build indexes; while MongoDB has no room for them, drop a retired one, those that they replace first.
 
-        Servers of this version do not use a retired index, apart from MongoDB's planner, so it is no great loss.
+        No query of this version names a retired index, so only those for which MongoDB's planner chose it become slow.
         """
         replaced = {indexes.predecessor(model.document["name"]) for model in models}
         while True:
@@ -237,7 +240,7 @@ class Database(Collections):
                 name = next((name for name in retired if name in replaced), retired[0])
                 logger.warning(
                     "%s has as many indexes as MongoDB allows, so the index %s is dropped before the one that replaces "
-                    "it is built: queries that need it are slow until then",
+                    "it is built: some queries are slow until then",
                     collection,
                     name,
                 )

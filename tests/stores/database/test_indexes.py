@@ -101,6 +101,7 @@ async def test_retired_indexes_are_dropped_once_the_new_ones_are_built(database:
     changes = [(name, body) for name, body in commands.sent if name in {"createIndexes", "dropIndexes"}]
     built_at = next(place for place, (name, _) in enumerate(changes) if name == "createIndexes")
     dropped = [body["index"] for name, body in changes if name == "dropIndexes"]
+    assert "due_threads" in await database.calls.database.list_collection_names()
     assert sorted(dropped) == sorted(name for names in RETIRED.values() for name in names)
     assert "latency_ms_desc_id" not in [body.get("index") for _, body in changes[:built_at]]
     assert [index["name"] for index in changes[built_at][1]["indexes"]] == ["latency_ms_id"]
