@@ -203,7 +203,7 @@ def _explained(error: OperationFailure) -> Exception:
     if error.code == _SNAPSHOT_TOO_OLD:
         return BackupError(
             "the backup took longer than MongoDB keeps its snapshot: raise its parameter "
-            f"{_WINDOW}, which is 300 by default, or use mongodump --oplog"
+            f"{_WINDOW} to more seconds than a backup takes, or use mongodump --oplog"
         )
     if error.code == _SNAPSHOT_UNAVAILABLE:
         return BackupError("an index or a collection was created or dropped during the backup; run it again")

@@ -14,7 +14,8 @@ from stores.json.bson_copy import unescape_key
 from stores.query.fields import is_index
 
 MAX_INDEXES: Final = 60
-"""Indexes of all kinds on one collection; MongoDB allows 64, and future versions of LoomQL may need the rest."""
+"""Indexes of all kinds on one collection. MongoDB allows 64: a new version of LoomQL builds two indexes before it drops
+those that they replace, and may need more of its own."""
 
 _PREFIX: Final = "path:"
 _EVERY_PROJECT: Final = "*"

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, 
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import MongoClient
+from pymongo import IndexModel, MongoClient
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.write_concern import WriteConcern
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
         indexed: IndexedFields
 
 
+logger = logging.getLogger("loomql")
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -45,7 +48,11 @@ _HEARTBEAT_SECONDS = 0.5
 """Interval of heartbeats, the driver's minimum. It detects a hanging server after this plus half of the timeout."""
 _MIN_SECONDS = 0.001
 _SNAPSHOT_TOO_OLD = 239
+_NAMESPACE_NOT_FOUND = 26
 _INDEX_NOT_FOUND = 27
+_CANNOT_CREATE_INDEX = 67
+_BUILT_TOGETHER = 2
+"""Indexes that a process builds at a time beside those that they replace."""
 _ATTEMPTS = 3
 """Attempts of a query that fails with a transient error."""
 
@@ -178,28 +185,88 @@ class Database(Collections):
         await self.run_unchecked(self._database.command("ping"))
 
     async def ensure_indexes(self) -> None:
-        """Build missing indexes of `stores.database.indexes`, then drop retired ones; existing ones cost nothing.
+        """Build missing indexes of `stores.database.indexes` and drop retired ones; existing ones cost nothing.
 
         Several processes may do so at a time, and be killed meanwhile. A process of an earlier version builds retired
         indexes again when it starts; the next start of this version drops them.
         """
         with translate_driver_errors():
             for collection, models in indexes.models().items():
+                if collection in indexes.RETIRED:
+                    await self._replace_indexes(collection, models)
+                else:
+                    await self._database[collection].create_indexes(models)
+            # The index exists in each collection. This creates a collection that has no other one, since MongoDB
+            # refuses reads in snapshots from before a transaction created their collection.
+            await self.due_threads.create_index("_id")
+
+    async def _replace_indexes(self, collection: str, models: list[IndexModel]) -> None:
+        """Build the missing indexes of a collection and drop the retired ones.
+
+        MongoDB allows 64 indexes, and operators may have added many. Therefore few are built at a time, and each group
+        takes the place of its predecessors before the next one is built.
+        """
+        built = await self._built_indexes(collection)
+        retired = [name for name in indexes.RETIRED[collection] if name in built]
+        missing = [model for model in models if model.document["name"] not in built] if retired else []
+        # A killed process may have left the predecessors of indexes that it had built.
+        await self._drop_predecessors(collection, built.difference(retired), retired)
+        for start in range(0, len(missing), _BUILT_TOGETHER):
+            group = missing[start : start + _BUILT_TOGETHER]
+            await self._build_indexes(collection, group, retired)
+            await self._drop_predecessors(collection, {model.document["name"] for model in group}, retired)
+        await self._build_indexes(collection, models, retired)
+        for name in retired:
+            await self._drop_index(collection, name)
+
+    async def _drop_predecessors(self, collection: str, names: Iterable[str], retired: list[str]) -> None:
+        """Drop the retired indexes that built ones replace, and remove them from the list."""
+        for name in {indexes.predecessor(name) for name in names}.intersection(retired):
+            await self._drop_index(collection, name)
+            retired.remove(name)
+
+    async def _build_indexes(self, collection: str, models: Sequence[IndexModel], retired: list[str]) -> None:
+        """Build indexes; while MongoDB has no room for them, drop a retired one, those that they replace first.
+
+        No query of this version names a retired index, so only those for which MongoDB's planner chose it become slow.
+        """
+        replaced = {indexes.predecessor(model.document["name"]) for model in models}
+        while True:
+            try:
                 await self._database[collection].create_indexes(models)
-            for collection, names in indexes.RETIRED.items():
-                for name in set(names) & await self._built_indexes(collection):
-                    try:
-                        await self._database[collection].drop_index(name)
-                    except OperationFailure as error:
-                        if error.code != _INDEX_NOT_FOUND:  # another process has dropped it
-                            raise
+            except OperationFailure as error:
+                if error.code != _CANNOT_CREATE_INDEX or "too many indexes" not in str(error) or not retired:
+                    raise
+                name = next((name for name in retired if name in replaced), retired[0])
+                logger.warning(
+                    "%s has as many indexes as MongoDB allows, so the index %s is dropped before the one that replaces "
+                    "it is built: some queries are slow until then",
+                    collection,
+                    name,
+                )
+                await self._drop_index(collection, name)
+                retired.remove(name)
+            else:
+                return
+
+    async def _drop_index(self, collection: str, name: str) -> None:
+        try:
+            await self._database[collection].drop_index(name)
+        except OperationFailure as error:
+            if error.code != _INDEX_NOT_FOUND:  # another process has dropped it
+                raise
 
     async def _built_indexes(self, collection: str) -> set[str]:
         """Return the names of a collection's complete indexes.
 
         Without those of a running build: the process that builds an index fails if another one drops it.
         """
-        found = await self._database.command("listIndexes", collection, includeIndexBuildInfo=True)
+        try:
+            found = await self._database.command("listIndexes", collection, includeIndexBuildInfo=True)
+        except OperationFailure as error:
+            if error.code != _NAMESPACE_NOT_FOUND:  # a new database has no collections
+                raise
+            return set()
         return {each["spec"]["name"] for each in found["cursor"]["firstBatch"] if "indexBuildInfo" not in each}
 
     async def run(self, operation: Awaitable[_R]) -> _R:

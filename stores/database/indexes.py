@@ -200,7 +200,6 @@ INDEXES: Final = (
         )
     ),
     Index("thread_totals", "project_id stale", "threads to read from their turns", exists="stale"),
-    Index("due_threads", "project_id number", "lists of threads to compute again, by length"),
     Index("term_segments", "project_id unit start", "the segments of hours and days in a time range"),
     Index("search_words", "project_id -segment bucket", "the words of a search, newest segments first"),
     Index("search_segments", "project_id checked_at", "the segments of an index, and those to check again"),
@@ -248,6 +247,11 @@ RETIRED: Final = {
     "projects": ("last_activity_at_desc_id",),
 }
 """Names of replaced indexes to drop, by collection; a name never returns."""
+
+
+def predecessor(name: str) -> str:
+    """Return the name of the index that an index of the name replaces, if it replaces one with the same keys."""
+    return name.removesuffix("_compressed")
 
 
 def index_by(collection: str, *paths: str) -> str:

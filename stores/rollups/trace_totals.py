@@ -232,6 +232,7 @@ class HourTotals:
         removed: the `_id`s of totals to delete.
         size: the bytes of `totals`.
         turns: the number of turns in them.
+        partial: the `_id`s of those computed from the calls of the hour alone.
     """
 
     state: Document
@@ -239,6 +240,7 @@ class HourTotals:
     removed: list[str] = field(default_factory=list)
     size: int = 0
     turns: int = 0
+    partial: set[str] = field(default_factory=set)
 
     @property
     def are_too_many(self) -> bool:
@@ -256,46 +258,48 @@ class HourTotals:
         """Write the totals in the transaction of `are_newest`, and mark those of threads."""
         project_id, threads = self.state["project_id"], set[str]()
         for totals in batches(self.totals, _BATCH):
-            stored = await _threads_of(database, project_id, [total["_id"] for total in totals], session)
+            stored = await _stored(database, project_id, [total["_id"] for total in totals], session)
             for total in totals:
-                _keep_threads(total, stored.get(total["_id"], []))
-                threads.update(turn["thread"] for turn in total.get("turns", ()))
-            threads.update(*stored.values())
+                if total["_id"] in self.partial and (of_all := stored.get(total["_id"])):
+                    _keep_other_hours(total, of_all)
+            threads.update(*map(_threads, totals), *map(_threads, stored.values()))
             writes = [
                 ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total, upsert=True)
                 for total in totals
             ]
             await database.trace_totals.bulk_write(writes, ordered=False, session=session)
         for keys in batches(self.removed, _BATCH):
-            threads.update(*(await _threads_of(database, project_id, keys, session)).values())
+            threads.update(*map(_threads, (await _stored(database, project_id, keys, session)).values()))
             await database.trace_totals.delete_many({"_id": {"$in": keys}, "project_id": project_id}, session=session)
         await _mark_threads(database, project_id, threads, session)
 
 
-async def _threads_of(
-    database: Database, project_id: str, keys: Sequence[str], session: Session
-) -> dict[str, list[str]]:
-    """Return the threads of stored totals of traces, by key."""
-    match = {"_id": {"$in": keys}, "project_id": project_id, "turns": {"$exists": True}}
-    found = database.trace_totals.find(match, {"turns.thread": 1}, session=session)
-    return {total["_id"]: [turn["thread"] for turn in total["turns"]] for total in await found.to_list(None)}
+async def _stored(database: Database, project_id: str, keys: Sequence[str], session: Session) -> dict[str, Document]:
+    """Return the hours and the threads of stored totals of traces, by key."""
+    match = {"_id": {"$in": keys}, "project_id": project_id}
+    found = database.trace_totals.find(match, {"hours": 1, "turns.thread": 1}, session=session)
+    return {total["_id"]: total async for total in found}
 
 
-def _keep_threads(total: Document, threads: Iterable[str]) -> None:
-    """Let the document of a trace without a total keep the threads of the stored one.
+def _threads(total: Document) -> set[str]:
+    return {turn["thread"] for turn in total.get("turns", ())}
 
-    It may have been computed without the calls of other hours.
+
+def _keep_other_hours(total: Document, stored: Document) -> None:
+    """Let a document that was computed from the calls of one hour keep the hours and threads of the stored one.
+
+    If that one says that turns are missing, they still are: this hour has only some of them.
     """
-    if ALWAYS in total["hours"] and MANY_TURNS not in total["hours"]:
-        others = {*threads} - {turn["thread"] for turn in total.get("turns", ())}
-        total |= _turns([*total.get("turns", ()), *({"thread": thread} for thread in others)], total["hours"])
+    others = [{"thread": thread} for thread in sorted(_threads(stored) - _threads(total))]
+    total |= _turns([*total.pop("turns", ()), *others], {*stored["hours"], *total["hours"]})
 
 
-def _turns(turns: Sequence[Document], hours: Sequence[int]) -> Document:
+def _turns(turns: Sequence[Document], hours: Iterable[int]) -> Document:
     """Return the fields `turns` and `hours` of a total."""
+    hours = {*hours}
     if len(turns) > MAX_TURNS or len(bson.encode({"turns": turns})) > MAX_TOTAL_BYTES:
-        return {"hours": [MANY_TURNS, *hours]}
-    return {"hours": [*hours], **({"turns": [*turns]} if turns else {})}
+        hours.add(MANY_TURNS)
+    return {"hours": sorted(hours), **({"turns": [*turns]} if turns and MANY_TURNS not in hours else {})}
 
 
 async def _mark_threads(database: Database, project_id: str, threads: Iterable[str], session: Session) -> None:
@@ -343,10 +347,12 @@ class TotalsWriter:
             numbers = {row["_id"]: row[NUM_CALLS] + elsewhere.get(row["_id"], 0) for row in rows}
             large = {row["_id"]: row["turns"] for row in rows if numbers[row["_id"]] > MAX_CALLS}
             whole = [row for row in rows if row["_id"] not in elsewhere and row[NUM_CALLS] <= MAX_CALLS]
+            partial = [self._without_total(trace_id, [hour], turns) for trace_id, turns in large.items()]
+            found.partial.update(total["_id"] for total in partial)
             totals = [
                 *await self._totals(whole, prices),
                 *await self._totals_of([*elsewhere.keys() - large.keys()], prices),
-                *(self._without_total(trace_id, [hour], turns) for trace_id, turns in large.items()),
+                *partial,
             ]
             await self._add(found, totals, known)
         for gone in batches([*others.items()], _BATCH):

@@ -15,6 +15,8 @@ from pymongo import MongoClient
 from app import backups
 from app.backups import FORMAT, BackupError, BackupWriter, DocumentCount, records, restore, verified, write_backup
 from app.cli import main
+from app.embedded_mongod import embedded_mongod
+from app.embedded_mongod.supervisor import MIN_HISTORY_SECONDS
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.database import Database, indexes
@@ -140,6 +142,23 @@ async def test_backup_is_a_snapshot_during_writes(
     assert 4 <= len(objects) <= written
     assert len(calls) - 20 - len(objects) in {0, 1}
     assert await CallsStore(database).count("acme/chat", None, None) == 20 + written
+
+
+def test_embedded_mongodb_keeps_snapshots_for_hours_while_a_backup_runs(data_dir: Path) -> None:
+    def history(client: Client) -> int:
+        found = client.admin.command("getParameter", minSnapshotHistoryWindowInSeconds=1)
+        return int(found["minSnapshotHistoryWindowInSeconds"])
+
+    with embedded_mongod(data_dir, cache_gb=0.25) as uri, Client(uri) as opened:
+        before = history(opened)
+        with backups._extended_snapshot_history(opened, is_own=True):
+            during = history(opened)
+        with backups._extended_snapshot_history(opened, is_own=False):
+            of_another = history(opened)
+        after = history(opened)
+
+    assert during == 6 * 3600
+    assert before == of_another == after == MIN_HISTORY_SECONDS
 
 
 @pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)

@@ -7,12 +7,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 import pytest
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import OperationFailure
 
 from stores.calls import CallsStore
+from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
 from stores.database import Database
-from stores.database.indexes import INDEXES, RETIRED, Index
-from stores.errors import BadInputError
+from stores.database.indexes import INDEXES, RETIRED, Index, predecessor
+from stores.errors import BadInputError, ConflictError
 from stores.paging import PageRequest
 from stores.query.explain import explain
 from stores.query.sort import SortBy
@@ -25,6 +27,8 @@ EXPECTED: Final = {
     for collection in dict.fromkeys(index.collection for index in INDEXES)
 }
 """Names of all indexes by collection."""
+
+_MONGODB_ALLOWS: Final = 64
 
 COMPRESSED: Final = [index for index in INDEXES if index.compressed]
 
@@ -94,16 +98,38 @@ async def test_retired_indexes_are_dropped_once_the_new_ones_are_built(database:
     await database.ensure_indexes()
 
     assert await built(database) == EXPECTED
-    changes = [name for name in commands.names if name in {"createIndexes", "dropIndexes"}]
-    assert changes == ["createIndexes"] * len(EXPECTED) + ["dropIndexes"] * sum(map(len, RETIRED.values()))
+    changes = [(name, body) for name, body in commands.sent if name in {"createIndexes", "dropIndexes"}]
+    built_at = next(place for place, (name, _) in enumerate(changes) if name == "createIndexes")
+    dropped = [body["index"] for name, body in changes if name == "dropIndexes"]
+    assert "due_threads" in await database.calls.database.list_collection_names()
+    assert sorted(dropped) == sorted(name for names in RETIRED.values() for name in names)
+    assert "latency_ms_desc_id" not in [body.get("index") for _, body in changes[:built_at]]
+    assert [index["name"] for index in changes[built_at][1]["indexes"]] == ["latency_ms_id"]
+
+
+async def uncompressed(database: Database) -> None:
+    """Build the predecessors of the compressed indexes in place of these, as an earlier version did."""
+    for index in COMPRESSED:
+        await database.calls.drop_index(index.name)
+        keys, name = [(path, ASCENDING) for path, _ in index.keys], predecessor(index.name)
+        only: dict[str, Any] = {"partialFilterExpression": index.only} if index.only else {}
+        await database.calls.create_index(keys, name=name, **only)
+
+
+async def add_user_indexes(database: Database) -> set[str]:
+    """Add as many user indexes as LoomQL allows; return their names."""
+    store, added = UserIndexes(database), set[str]()
+    with suppress(ConflictError):
+        while True:
+            index = UserIndex.parse_field(None, f"inputs.a{len(added)}")
+            await store.add(index)
+            added.add(index.name)
+    assert len(await database.calls.index_information()) == MAX_INDEXES
+    return added
 
 
 async def test_compressed_index_replaces_one_with_the_same_keys(database: Database) -> None:
-    for index in COMPRESSED:
-        await database.calls.drop_index(index.name)
-        keys, name = [(path, ASCENDING) for path, _ in index.keys], index.name.removesuffix("_compressed")
-        only: dict[str, Any] = {"partialFilterExpression": index.only} if index.only else {}
-        await database.calls.create_index(keys, name=name, **only)
+    await uncompressed(database)
 
     await database.ensure_indexes()
 
@@ -113,6 +139,49 @@ async def test_compressed_index_replaces_one_with_the_same_keys(database: Databa
         name for name, each in stats["indexDetails"].items() if "block_compressor=zstd" in each["creationString"]
     }
     assert in_zstd == {index.name for index in COMPRESSED}
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_indexes_are_replaced_beside_as_many_user_indexes_as_allowed(
+    processes: int, database: Database, mongodb_uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await uncompressed(database)
+    added = await add_user_indexes(database)
+    others = [Database.open(mongodb_uri, database.calls.database.name) for _ in range(processes)]
+    try:
+        await asyncio.gather(*(other.ensure_indexes() for other in others))
+    finally:
+        for other in others:
+            other.close()
+
+    assert await built(database) == {**EXPECTED, "calls": EXPECTED["calls"] | added}
+    assert "as many indexes as MongoDB allows" not in caplog.text
+
+
+async def test_index_is_replaced_in_its_own_place_if_mongodb_allows_no_other(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await uncompressed(database)
+    added = await add_user_indexes(database)
+    by_hand = [f"by_hand_{number}" for number in range(_MONGODB_ALLOWS - MAX_INDEXES)]
+    for name in by_hand:
+        await database.calls.create_index([(name, ASCENDING)], name=name)
+
+    await database.ensure_indexes()
+
+    assert await built(database) == {**EXPECTED, "calls": EXPECTED["calls"] | added | {*by_hand}}
+    dropped_first = [record.args for record in caplog.records if "as many indexes as MongoDB allows" in record.message]
+    assert dropped_first
+    assert set(dropped_first) <= {("calls", predecessor(index.name)) for index in COMPRESSED}
+
+
+async def test_start_without_room_for_a_new_index_says_so(database: Database) -> None:
+    await database.calls.drop_index("latency_ms_id")
+    room = _MONGODB_ALLOWS - len(await database.calls.index_information())
+    await database.calls.create_indexes([IndexModel([(f"by_hand_{number}", ASCENDING)]) for number in range(room)])
+
+    with pytest.raises(OperationFailure, match="too many indexes"):
+        await database.ensure_indexes()
 
 
 async def test_several_processes_replace_indexes_at_the_same_time(database: Database, mongodb_uri: str) -> None:
@@ -127,9 +196,17 @@ async def test_several_processes_replace_indexes_at_the_same_time(database: Data
     assert await built(database) == EXPECTED
 
 
-async def test_start_after_a_kill_completes_the_replacement(database: Database, mongodb_uri: str) -> None:
-    await as_earlier_version(database, RETIRED)
-    await database.calls.drop_index("status_started_at_id_compressed")
+@pytest.mark.parametrize("is_full", [False, True], ids=["few indexes", "as many as allowed"])
+async def test_start_after_a_kill_completes_the_replacement(
+    database: Database, mongodb_uri: str, *, is_full: bool
+) -> None:
+    added = set[str]()
+    if is_full:
+        await uncompressed(database)
+        added = await add_user_indexes(database)
+    else:
+        await as_earlier_version(database, RETIRED)
+        await database.calls.drop_index("status_started_at_id_compressed")
     for _ in range(20):
         killed = Database.open(mongodb_uri, database.calls.database.name)
         task = asyncio.ensure_future(killed.ensure_indexes())
@@ -141,7 +218,7 @@ async def test_start_after_a_kill_completes_the_replacement(database: Database, 
 
     await database.ensure_indexes()
 
-    assert await built(database) == EXPECTED
+    assert await built(database) == {**EXPECTED, "calls": EXPECTED["calls"] | added}
 
 
 async def test_index_that_an_earlier_version_builds_is_left_to_it(database: Database, mongodb_uri: str) -> None:

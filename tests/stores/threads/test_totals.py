@@ -41,6 +41,12 @@ BY_COST: Final = [SortBy("total_cost", descending=True)]
 EVER: Final = ThreadsFilter(after_datetime=times.FIRST)
 """Filter that all turns pass, so that a list groups them and reads no totals of threads."""
 MODEL: Final = "loom-large"
+LIMITS: Final[list[tuple[Any, str]]] = [
+    *((trace_totals, name) for name in ("MAX_CALLS", "MAX_TURNS", "MAX_COLLECTED", "MAX_MODELS", "_MAX_LISTED")),
+    (trace_totals, "MAX_TRACES_OF_HOUR"),
+    *((thread_totals, name) for name in ("MAX_TURNS", "_MAX_THREADS", "_MAX_LISTS")),
+    (total_reads, "MAX_STALE"),
+]
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
 
@@ -177,6 +183,22 @@ async def test_lists_are_exact_at_any_time(database: Database, seed: int) -> Non
         read += await assert_exact(database, rng, 10)
     await assert_stored(database)
     assert read >= 5
+
+
+@pytest.mark.parametrize("seed", range(cases(2)))
+async def test_lists_are_exact_at_low_limits(database: Database, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = Random(SEED * 1_000 + seed)
+    for module, limit in LIMITS:
+        if rng.random() < 0.5:
+            monkeypatch.setattr(module, limit, rng.choice((2, 3, 5, 8)))
+    lives = Talks(database, rng, traces=rng.choice((5, 20, 50)))
+    async with workers(database):
+        for _ in range(10):
+            await asyncio.gather(*(lives.write() for _ in range(rng.randrange(1, 6))))
+            await asyncio.sleep(rng.choice((0, 0.03, 0.1, 0.3)))
+            await assert_exact(database, rng, 2)
+        await until_found(lambda: is_settled(database))
+        await assert_exact(database, rng, 10)
 
 
 async def test_each_sort_reads_its_index(
@@ -326,6 +348,32 @@ async def test_change_while_a_thread_is_computed_is_not_lost(
     await assert_exact(database, Random(1), 6)
 
 
+async def test_thread_that_becomes_due_after_the_last_computation_stays_due(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write(turn(1, 1, 0, 5))
+    await settle(settling)
+    await calls.write(turn(2, 2, 1, 7))
+    await settle_hour(database, settling, NOON + HOUR)
+    compute_batch = thread_totals._compute_batch
+    results: list[bool] = []
+
+    async def late(*arguments: Any) -> bool:
+        results.append(await compute_batch(*arguments))
+        if results == [True, False]:
+            await calls.write(turn(3, 3, 2, 9))
+            await settle_hour(database, Settling(database), NOON + 2 * HOUR)
+        return results[-1]
+
+    monkeypatch.setattr(thread_totals, "_compute_batch", late)
+    async for _ in thread_totals.complete_totals(database, PROJECT):
+        pass
+    assert results == [True, False]
+    await settle(settling)
+
+    await assert_stored(database)
+
+
 async def test_slow_computation_does_not_replace_one_that_changed_nothing(
     database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +426,38 @@ async def test_trace_without_total_keeps_the_threads_of_other_hours(
     await calls.delete(PROJECT, [call_id(each) for each in range(2, 6)])
     await settle(settling)
     await assert_stored(database)
+
+
+@pytest.mark.parametrize("limit", ["MAX_TURNS", "MAX_TOTAL_BYTES"])
+async def test_trace_with_many_turns_in_other_hours_leaves_lists_exact(
+    database: Database,
+    calls: CallsStore,
+    threads: ThreadsStore,
+    settling: Settling,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:
+    monkeypatch.setattr(trace_totals, "MAX_CALLS", 4)
+    # Three turns of an hour are few, but not with those of another one.
+    monkeypatch.setattr(trace_totals, limit, {"MAX_TURNS": 3, "MAX_TOTAL_BYTES": 1_500}[limit])
+    names = [f"{each:0300}" for each in range(7)]
+    of_trace = [part for each in range(1, 7) for part in turn(each, names[each], each % 2, 5, trace=1)]
+    await calls.write([*of_trace, *turn(30, names[1], 0, 5), *turn(31, 31, 0, 5)])
+    await settle(settling)
+    assert not (await plan(threads, None, BY_COST)).reads_totals
+
+    for each in (20, 21):
+        await calls.write(turn(each, each, each - 15, 7, trace=1))
+        await settle(settling)
+        assert not (await plan(threads, None, BY_COST)).reads_totals
+        await assert_exact(database, Random(each), 6)
+
+    # Few turns remain, in an hour without any change.
+    await calls.delete(PROJECT, [call_id(each) for each in (1, 3, 5, 4, 6, 20, 21)])
+    await settle(settling)
+    assert (await plan(threads, None, BY_COST)).reads_totals
+    await assert_stored(database)
+    await assert_exact(database, Random(1), 6)
 
 
 async def test_slow_worker_marks_threads_after_another_one_settled_an_hour_of_the_trace(
@@ -548,10 +628,12 @@ async def test_purge_deletes_totals_and_each_change_names_the_project(
     await calls.delete(PROJECT, [call_id(2)])
     await settle(settling)
     assert await database.thread_totals.count_documents({}) == 1
+    await database.due_threads.insert_one({"_id": f"{PROJECT}:left", "project_id": PROJECT, "threads": ["a"]})
 
     await PurgesStore(database).purge(PROJECT, PROJECT)
 
     assert await database.thread_totals.count_documents({}) == 0
+    assert await database.due_threads.count_documents({}) == 0
     changes = [
         change["q"]
         for name, body in commands.sent
