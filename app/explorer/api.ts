@@ -199,7 +199,7 @@ export function watch<Data, Variables extends { after?: string | null | undefine
         }
       } catch (error) {
         isRefused = (error as Partial<CloseEvent>).code === UNAUTHENTICATED;
-        // Without a key nothing ran, so that only the page's form tells of it.
+        // Without a key nothing ran, so the form of the page is the only message.
         const isSilent = abort.aborted || (isRefused && !isOpen);
         if (!isSilent) onState(error instanceof Error ? error : new Error("the connection to the server is lost"));
       }

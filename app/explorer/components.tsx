@@ -24,7 +24,7 @@ const STATUS: Record<TraceStatus, [sign: string, name: string, className: string
   DESCENDANT_ERROR: ["!", "error below", "warn"],
 };
 
-/** Sign of a status, with its name for screen readers or beside it. */
+/** Sign of a status, with its name for screen readers or next to it. */
 export function Status({ status, isNamed = false }: { status: TraceStatus | null | undefined; isNamed?: boolean }) {
   if (!status) return null;
   const [sign, name, className] = STATUS[status];

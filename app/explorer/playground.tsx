@@ -1,4 +1,4 @@
-// A model call that runs again with changes, streamed beside the original.
+// A model call that runs again with changes, streamed next to the original.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 

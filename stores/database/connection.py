@@ -52,7 +52,7 @@ _NAMESPACE_NOT_FOUND = 26
 _INDEX_NOT_FOUND = 27
 _CANNOT_CREATE_INDEX = 67
 _BUILT_TOGETHER = 2
-"""Indexes that a process builds at a time beside those that they replace."""
+"""Indexes that a process builds before it drops those that they replace."""
 _ATTEMPTS = 3
 """Attempts of a query that fails with a transient error."""
 
