@@ -221,7 +221,7 @@ function align(rows: readonly Row[], starts: readonly number[], value: (row: Row
   return starts.map((start) => byStart.get(start) ?? null);
 }
 
-/** Return a series per value of a group: those with the most come first, and the rest are summed up. */
+/** Return a series per value of a group: those with the most, or the highest value, come first, and the rest are summed up. */
 function seriesOf(
   rows: readonly Row[],
   starts: readonly number[],
@@ -230,7 +230,9 @@ function seriesOf(
   isSummed = true,
 ): Series[] {
   const byGroup = Map.groupBy(rows, (row) => (row[name] as string | null) ?? "");
-  const size = (group: Row[]) => group.reduce((sum, row) => sum + (isSummed ? (value(row) ?? 0) : row.count), 0);
+  // Of values without a sum, such as latencies, the highest ones are asked for.
+  const size = (group: Row[]) =>
+    group.reduce((found, row) => (isSummed ? found + (value(row) ?? 0) : Math.max(found, value(row) ?? 0)), 0);
   const sorted = [...byGroup].filter(([, group]) => size(group) > 0).sort(([, a], [, b]) => size(b) - size(a));
   const series = sorted.slice(0, MAX_SERIES).map(([key, group]) => ({
     name: key || "none",
