@@ -10,8 +10,7 @@ import type { Issuer, Session } from "./oidc";
 
 export { ApiError };
 
-// biome-ignore lint/suspicious/noExplicitAny: a document of any type
-export type Document = TypedDocumentString<any, any>;
+type Document = TypedDocumentString<any, any>;
 
 export interface Shown {
   document: Document;

@@ -94,7 +94,7 @@ export function Charts({ project }: { project: string }) {
     );
   };
   const groups = byGroup.data?.callsAggregate?.rows;
-  const count_ =
+  const calls =
     group && groups
       ? seriesOf(groups, starts, GROUPS[group], (row) => row.count)
       : [{ name: "calls", values: align(rows, starts, (row) => row.count), chip: null }];
@@ -106,7 +106,7 @@ export function Charts({ project }: { project: string }) {
     isStacked?: boolean;
     opening?: Opening;
   }[] = [
-    { title: group ? `Calls by ${group}` : "Calls", series: count_, format: count, isStacked: true },
+    { title: group ? `Calls by ${group}` : "Calls", series: calls, format: count, isStacked: true },
     {
       title: "Error rate",
       series: [

@@ -24,19 +24,19 @@ const STATUS: Record<TraceStatus, [sign: string, name: string, className: string
   DESCENDANT_ERROR: ["!", "error below", "warn"],
 };
 
-/** Sign of a status, with its name for screen readers or next to it. */
-export function Status({ status, isNamed = false }: { status: TraceStatus | null | undefined; isNamed?: boolean }) {
+/** Sign of a status, with its name for screen readers. */
+export function Status({ status }: { status: TraceStatus | null | undefined }) {
   if (!status) return null;
   const [sign, name, className] = STATUS[status];
   return (
     <span class={`status ${className}`} title={name}>
       <span aria-hidden="true">{sign}</span>
-      {isNamed ? ` ${name}` : <span class="unseen">{name}</span>}
+      <span class="unseen">{name}</span>
     </span>
   );
 }
 
-export const KIND_LETTERS: Record<CallKind, string> = {
+const KIND_LETTERS: Record<CallKind, string> = {
   LLM: "L",
   AGENT: "A",
   TOOL: "T",
@@ -274,4 +274,14 @@ export function useStored<T>(name: string, initial: T): [T, (value: T) => void] 
     }
   };
   return [value, set];
+}
+
+/** Follow the pointer from the start of a drag; `onMove` gets its horizontal place in the window. */
+export function onDrag(event: PointerEvent, onMove: (x: number) => void): void {
+  event.preventDefault();
+  const handle = event.currentTarget as HTMLElement;
+  handle.setPointerCapture(event.pointerId);
+  const move = (moved: PointerEvent) => onMove(moved.clientX);
+  handle.addEventListener("pointermove", move);
+  handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", move), { once: true });
 }

@@ -5,6 +5,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
 import { Empty, Problem, Skeleton, Time } from "./components";
+import { sortOf } from "./filters";
 import { count, duration, exactCount, money, percent, shortId } from "./formats";
 import {
   CompareRunsDocument,
@@ -142,9 +143,7 @@ function scoresOf(result: Result): Map<string, string> {
 
 function RunPage({ project, id }: { project: string; id: string }) {
   const sort = address.value.get("s");
-  const sortBy = sort
-    ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }]
-    : undefined;
+  const sortBy = sort ? sortOf(sort) : undefined;
   const rows = useMemo(
     () =>
       new Rows<Result>(async (page, abort) => {

@@ -1,6 +1,6 @@
 // Conditions of a list: chips in the address, and their translation into the arguments of the API.
 
-import type { CallKind, CallsFilter, QueryInput, TimeBucket, TraceStatus } from "./generated/graphql";
+import type { CallKind, CallsFilter, QueryInput, SortBy, TimeBucket, TraceStatus } from "./generated/graphql";
 
 export const OPERATORS = {
   is: "=",
@@ -201,3 +201,8 @@ export function bucketOf(from: number, to: number): TimeBucket {
   if (hours <= 24 * 200) return "DAY";
   return hours <= 24 * 1_400 ? "WEEK" : "MONTH";
 }
+
+/** Return the sort of the address, such as -started_at for the newest first, as the API takes it. */
+export const sortOf = (text: string): SortBy[] => [
+  { field: text.replace(/^-/, ""), direction: text.startsWith("-") ? "DESC" : "ASC" },
+];

@@ -1,9 +1,9 @@
 // A virtual table: only the rows on the screen exist. Rows have one height, so a row's place is its index times that.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
-import { useKeys, useSize } from "./components";
+import { onDrag, useKeys, useSize } from "./components";
 
 export const ROW = 28;
 
@@ -186,15 +186,8 @@ function Head<Row>({
   // The greatest come first, then the least, then the default order.
   const next = !isSorted ? `-${column.sort}` : isDescending ? (column.sort as string) : null;
   const drag = (event: PointerEvent) => {
-    event.preventDefault();
     const [from, width] = [event.clientX, cell.current?.offsetWidth ?? column.width];
-    const handle = event.currentTarget as HTMLElement;
-    handle.setPointerCapture(event.pointerId);
-    const onMove = (moved: PointerEvent) => onResize(column.id, Math.max(40, width + moved.clientX - from));
-    handle.addEventListener("pointermove", onMove);
-    handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", onMove), {
-      once: true,
-    });
+    onDrag(event, (x) => onResize(column.id, Math.max(40, width + x - from)));
   };
   return (
     <span
@@ -214,9 +207,4 @@ function Head<Row>({
       <span class="resize" aria-hidden="true" onPointerDown={drag} />
     </span>
   );
-}
-
-/** Scroll an element to its start whenever a value changes. */
-export function useScrollTop(value: unknown, element: { current: HTMLElement | null }): void {
-  useLayoutEffect(() => element.current?.scrollTo(0, 0), [value]);
 }

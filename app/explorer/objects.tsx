@@ -6,6 +6,7 @@ import { address, go, here, there } from "./address";
 import { ask, endpoint, useQuery, useShown } from "./api";
 import { Copy, Empty, Problem, Skeleton, Status, Time } from "./components";
 import { lineDifferences, sortedText } from "./differences";
+import { sortOf } from "./filters";
 import { bytes, count, exactCount, shortId } from "./formats";
 import {
   ObjectDocument,
@@ -262,11 +263,9 @@ interface TableRow {
 }
 
 /** The rows of a table; its columns are the keys of the first rows. */
-export function TableView({ project, digest, number }: { project: string; digest: string; number: number }) {
+function TableView({ project, digest, number }: { project: string; digest: string; number: number }) {
   const sort = address.value.get("s");
-  const sortBy = sort
-    ? [{ field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) }]
-    : undefined;
+  const sortBy = sort ? sortOf(sort) : undefined;
   const [widths, setWidths] = useState<Record<string, number>>({});
   const [opened, setOpened] = useState<TableRow | null>(null);
   const rows = useMemo(

@@ -6,7 +6,7 @@ import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
 import { Copy, Empty, Problem, Skeleton, Status, Time, useStored } from "./components";
 import { Messages } from "./chat";
-import { bound } from "./filters";
+import { bound, sortOf } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
 import {
   type MessageFragment,
@@ -102,9 +102,7 @@ function ThreadTable({
   sort: string;
   total: number | null;
 }) {
-  const sortBy = [
-    { field: sort.replace(/^-/, ""), direction: sort.startsWith("-") ? ("DESC" as const) : ("ASC" as const) },
-  ];
+  const sortBy = sortOf(sort);
   const rows = useMemo(
     () =>
       new Rows<Row>(async (page, abort) => {

@@ -6,9 +6,9 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ApiError, ask, useQuery, useShown, watch } from "./api";
-import { Empty, Kind, Popover, Problem, Skeleton, Status, Time, useKeys, useStored } from "./components";
+import { Empty, Kind, onDrag, Popover, Problem, Skeleton, Status, Time, useKeys, useStored } from "./components";
 import { FilterBar } from "./filter_bar";
-import { bound, type Condition, condition, type Mode, parseChip, type Period } from "./filters";
+import { bound, type Condition, condition, type Mode, parseChip, type Period, sortOf } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
 import {
   type CallRowFragment,
@@ -268,9 +268,7 @@ function Table({
   isFiltered: boolean;
 }) {
   const sort = address.value.get("s");
-  const sortBy: SortBy[] = [
-    { field: sort?.replace(/^-/, "") ?? "started_at", direction: sort && !sort.startsWith("-") ? "ASC" : "DESC" },
-  ];
+  const sortBy = sortOf(sort ?? "-started_at");
   const rows = useMemo(() => rowsOf(project, mode, words, found, sortBy), []);
   useEffect(() => () => rows.stop(), []);
   const { filter, query, totals } = found;
@@ -520,17 +518,8 @@ function Drawer({ children }: { children: preact.ComponentChildren }) {
   const [width, setWidth] = useStored("drawer", 560);
   const close = () => go(here({ t: null, call: null, tab: null }));
   useKeys({ Escape: close });
-  const drag = (event: PointerEvent) => {
-    event.preventDefault();
-    const handle = event.currentTarget as HTMLElement;
-    handle.setPointerCapture(event.pointerId);
-    const onMove = (moved: PointerEvent) =>
-      setWidth(Math.min(window.innerWidth - 240, Math.max(320, window.innerWidth - moved.clientX)));
-    handle.addEventListener("pointermove", onMove);
-    handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", onMove), {
-      once: true,
-    });
-  };
+  const drag = (event: PointerEvent) =>
+    onDrag(event, (x) => setWidth(Math.min(window.innerWidth - 240, Math.max(320, window.innerWidth - x))));
   return (
     <aside class="drawer" style={{ width }} aria-label="Selected trace">
       <div class="edge" onPointerDown={drag} aria-hidden="true" />
