@@ -1,6 +1,6 @@
 // Evaluation runs: a list, the rows of one run with their scores, and several runs side by side.
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
@@ -15,9 +15,8 @@ import {
   EvaluationRunsDocument,
   type EvaluationRunsQuery,
 } from "./generated/graphql";
-import { type Column, Grid } from "./grid";
+import { type Column, Grid, useRows } from "./grid";
 import { Json } from "./json";
-import { Rows } from "./rows";
 
 type Run = NonNullable<EvaluationRunsQuery["evaluationRuns"]>["nodes"][number];
 type Result = NonNullable<EvaluationRowsQuery["evaluationResults"]>["nodes"][number];
@@ -144,23 +143,15 @@ function scoresOf(result: Result): Map<string, string> {
 function RunPage({ project, id }: { project: string; id: string }) {
   const sort = address.value.get("s");
   const sortBy = sort ? sortOf(sort) : undefined;
-  const rows = useMemo(
-    () =>
-      new Rows<Result>(async (page, abort) => {
-        const { evaluationResults } = await ask(
-          EvaluationRowsDocument,
-          { projectId: project, evaluationCallId: id, sortBy, ...page },
-          abort,
-        );
-        return evaluationResults ?? { nodes: [], pageInfo: { hasNextPage: false } };
-      }),
+  const rows = useRows<Result>(
+    async (page, abort) => {
+      const variables = { projectId: project, evaluationCallId: id, sortBy, ...page };
+      return (await ask(EvaluationRowsDocument, variables, abort)).evaluationResults;
+    },
     [project, id, sort],
   );
-  useEffect(() => () => rows.stop(), [rows]);
   useShown(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, first: 100 });
   const [opened, setOpened] = useState<Result | null>(null);
-  const [widths, setWidths] = useState<Record<string, number>>({});
-  void rows.version.value;
   const names = new Set<string>();
   for (let at = 0; at < 10; at++) {
     const row = rows.at(at);
@@ -217,7 +208,7 @@ function RunPage({ project, id }: { project: string; id: string }) {
           <div class="list">
             <Grid
               label="predictions"
-              columns={columns.map((column) => ({ ...column, width: widths[column.id] ?? column.width }))}
+              columns={columns}
               count={rows.end.value ?? (rows.isRead ? 1_000 : 20)}
               at={(index) => rows.at(index)}
               need={(from, to) => rows.need(from, to)}
@@ -228,7 +219,6 @@ function RunPage({ project, id }: { project: string; id: string }) {
               onOpen={setOpened}
               sort={sort}
               onSort={(next) => go(here({ s: next }))}
-              onResize={(column, width) => setWidths({ ...widths, [column]: width })}
             />
           </div>
           {opened && (

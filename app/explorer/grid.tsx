@@ -1,9 +1,10 @@
 // A virtual table: only the rows on the screen exist. Rows have one height, so a row's place is its index times that.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { onDrag, useKeys, useSize } from "./components";
+import { onDrag, useKeys, useSize, useStored } from "./components";
+import { type Page, type PageArguments, Rows } from "./rows";
 
 export const ROW = 28;
 
@@ -35,14 +36,15 @@ interface Props<Row> {
   onOpen: (row: Row) => void;
   sort: string | null;
   onSort: (sort: string | null) => void;
-  onResize: (column: string, width: number) => void;
   /** True if a checkbox stands before each row. */
   marked?: ReadonlySet<string>;
   onMark?: (row: Row, isMarked: boolean) => void;
 }
 
 export function Grid<Row>(props: Props<Row>) {
-  const { columns, count, at, need, id, selected } = props;
+  const { count, at, need, id, selected } = props;
+  const [widths, setWidths] = useStored<Record<string, number>>(`widths of ${props.label}`, {});
+  const columns = props.columns.map((column) => ({ ...column, width: widths[column.id] ?? column.width }));
   const [scroller, { height }] = useSize<HTMLDivElement>();
   const [top, setTop] = useState(0);
   const frame = useRef(0);
@@ -159,7 +161,13 @@ export function Grid<Row>(props: Props<Row>) {
           </span>
         )}
         {columns.map((column) => (
-          <Head key={column.id} column={column} sort={props.sort} onSort={props.onSort} onResize={props.onResize} />
+          <Head
+            key={column.id}
+            column={column}
+            sort={props.sort}
+            onSort={props.onSort}
+            onResize={(width) => setWidths({ ...widths, [column.id]: width })}
+          />
         ))}
       </div>
       <div class="body" role="rowgroup" style={{ height: shownHeight, minWidth: least }}>
@@ -178,7 +186,7 @@ function Head<Row>({
   column: Column<Row>;
   sort: string | null;
   onSort: Props<Row>["onSort"];
-  onResize: Props<Row>["onResize"];
+  onResize: (width: number) => void;
 }) {
   const cell = useRef<HTMLSpanElement>(null);
   const isSorted = column.sort !== undefined && sort?.replace(/^-/, "") === column.sort;
@@ -187,7 +195,7 @@ function Head<Row>({
   const next = !isSorted ? `-${column.sort}` : isDescending ? (column.sort as string) : null;
   const drag = (event: PointerEvent) => {
     const [from, width] = [event.clientX, cell.current?.offsetWidth ?? column.width];
-    onDrag(event, (x) => onResize(column.id, Math.max(40, width + x - from)));
+    onDrag(event, (x) => onResize(Math.max(40, width + x - from)));
   };
   return (
     <span
@@ -207,4 +215,19 @@ function Head<Row>({
       <span class="resize" aria-hidden="true" onPointerDown={drag} />
     </span>
   );
+}
+
+/** Read a list in pages; another `identity` begins a new one. A page is null if the list does not exist. */
+export function useRows<Row>(
+  read: (page: PageArguments, abort: AbortSignal) => Promise<Page<Row> | null>,
+  identity: readonly unknown[],
+  options?: { hasOffset: boolean },
+): Rows<Row> {
+  const rows = useMemo(() => {
+    const nothing = { nodes: [], pageInfo: { hasNextPage: false } };
+    return new Rows<Row>(async (page, abort) => (await read(page, abort)) ?? nothing, options);
+  }, identity);
+  useEffect(() => () => rows.stop(), [rows]);
+  void rows.version.value;
+  return rows;
 }

@@ -1,6 +1,6 @@
 // Versioned objects: names, versions, their difference, and what used one; prompts as chats and datasets as tables.
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, endpoint, useQuery, useShown } from "./api";
@@ -15,9 +15,8 @@ import {
   ObjectValueDocument,
   TableRowsDocument,
 } from "./generated/graphql";
-import { type Column, Grid } from "./grid";
+import { type Column, Grid, useRows } from "./grid";
 import { Json } from "./json";
-import { Rows } from "./rows";
 
 export function Objects({ project }: { project: string }) {
   const [name, digest] = [address.value.get("o"), address.value.get("d")];
@@ -266,19 +265,13 @@ interface TableRow {
 function TableView({ project, digest, number }: { project: string; digest: string; number: number }) {
   const sort = address.value.get("s");
   const sortBy = sort ? sortOf(sort) : undefined;
-  const [widths, setWidths] = useState<Record<string, number>>({});
   const [opened, setOpened] = useState<TableRow | null>(null);
-  const rows = useMemo(
-    () =>
-      new Rows<TableRow>(async (page, abort) => {
-        const { tableRows } = await ask(TableRowsDocument, { projectId: project, digest, sortBy, ...page }, abort);
-        return tableRows ?? { nodes: [], pageInfo: { hasNextPage: false } };
-      }),
+  const rows = useRows<TableRow>(
+    async (page, abort) =>
+      (await ask(TableRowsDocument, { projectId: project, digest, sortBy, ...page }, abort)).tableRows,
     [project, digest, sort],
   );
-  useEffect(() => () => rows.stop(), [rows]);
   useShown(TableRowsDocument, { projectId: project, digest, sortBy, first: 100 });
-  void rows.version.value;
   const names = new Set<string>();
   for (let at = 0; at < 20; at++) {
     const value = rows.at(at)?.val;
@@ -299,7 +292,7 @@ function TableView({ project, digest, number }: { project: string; digest: strin
     ...[...names].slice(0, 30).map((name) => ({
       id: name,
       title: name,
-      width: widths[name] ?? 220,
+      width: 220,
       sort: name.replaceAll(".", "\\."),
       cell: (row: TableRow) => text(row, name).slice(0, 300),
       text: (row: TableRow) => text(row, name).slice(0, 1_000),
@@ -327,7 +320,6 @@ function TableView({ project, digest, number }: { project: string; digest: strin
         onOpen={setOpened}
         sort={sort}
         onSort={(next) => go(here({ s: next }))}
-        onResize={(column, width) => setWidths({ ...widths, [column]: width })}
       />
       {opened && <Json value={opened.val} />}
     </div>

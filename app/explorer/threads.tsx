@@ -1,10 +1,10 @@
 // Conversations: a table of threads, and one thread turn by turn.
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
-import { Copy, Empty, Problem, Skeleton, Status, Time, useStored } from "./components";
+import { Copy, Empty, Problem, Skeleton, Status, Time } from "./components";
 import { Messages } from "./chat";
 import { bound, sortOf } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
@@ -16,8 +16,7 @@ import {
   ThreadsDocument,
   type ThreadsQuery,
 } from "./generated/graphql";
-import { type Column, Grid } from "./grid";
-import { Rows } from "./rows";
+import { type Column, Grid, useRows } from "./grid";
 
 type Row = NonNullable<ThreadsQuery["threads"]>["nodes"][number];
 
@@ -103,18 +102,11 @@ function ThreadTable({
   total: number | null;
 }) {
   const sortBy = sortOf(sort);
-  const rows = useMemo(
-    () =>
-      new Rows<Row>(async (page, abort) => {
-        const { threads } = await ask(ThreadsDocument, { projectId: project, filter, sortBy, ...page }, abort);
-        return threads ?? { nodes: [], pageInfo: { hasNextPage: false } };
-      }),
+  const rows = useRows<Row>(
+    async (page, abort) => (await ask(ThreadsDocument, { projectId: project, filter, sortBy, ...page }, abort)).threads,
     [],
   );
-  useEffect(() => () => rows.stop(), []);
   useShown(ThreadsDocument, { projectId: project, filter, sortBy, first: 100 });
-  const [widths, setWidths] = useStored<Record<string, number>>("thread-widths", {});
-  void rows.version.value;
   const open = (row: Row) => go(there("threads", { thread: row.threadId }));
   return (
     <main class="traces">
@@ -135,7 +127,7 @@ function ThreadTable({
       ) : (
         <Grid
           label="threads"
-          columns={COLUMNS.map((column) => ({ ...column, width: widths[column.id] ?? column.width }))}
+          columns={COLUMNS}
           count={rows.end.value ?? total ?? 40}
           at={(index) => rows.at(index)}
           need={(from, to) => rows.need(from, to)}
@@ -146,7 +138,6 @@ function ThreadTable({
           onOpen={open}
           sort={sort}
           onSort={(next) => go(here({ s: next }))}
-          onResize={(column, width) => setWidths({ ...widths, [column]: width })}
         />
       )}
     </main>

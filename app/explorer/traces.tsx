@@ -24,10 +24,10 @@ import {
   type TracesQuery,
   ValuesDocument,
 } from "./generated/graphql";
-import { type Column, Grid } from "./grid";
+import { type Column, Grid, useRows } from "./grid";
 import { Histogram } from "./histogram";
 import { FirstTrace } from "./projects";
-import { PAGE, Rows } from "./rows";
+import { type Page, PAGE, type PageArguments, type Rows } from "./rows";
 import { Actions, Downloads, type Marked } from "./selection";
 
 const TracePanel = lazy(() => import("./trace").then(({ TracePanel }) => TracePanel));
@@ -226,28 +226,23 @@ function Waiting({ project, onArrival }: { project: string; onArrival: () => voi
   );
 }
 
-/** Read the rows of a list in pages. */
-function rowsOf(project: string, mode: Mode, words: string | null, found: Condition, sortBy: SortBy[]): Rows<Row> {
+/** Return a function that reads a page of a list. */
+function reader(project: string, mode: Mode, words: string | null, found: Condition, sortBy: SortBy[]) {
   const { filter, query, totals } = found;
   const shared = { projectId: project, filter, query };
-  const nothing = { nodes: [], pageInfo: { hasNextPage: false } };
-  return new Rows<Row>(
-    async (page, abort) => {
-      if (words !== null) {
-        const { search } = await ask(SearchDocument, { ...shared, text: words, ...page }, abort);
-        return search
-          ? { ...search, nodes: search.nodes.map(({ call, highlights }) => ({ ...ofCall(call), highlights })) }
-          : nothing;
-      }
-      if (mode === "traces") {
-        const { traces } = await ask(TracesDocument, { ...shared, totals, sortBy, ...page }, abort);
-        return traces ? { ...traces, nodes: traces.nodes.map(ofTrace) } : nothing;
-      }
-      const { calls } = await ask(CallsDocument, { ...shared, sortBy, ...page }, abort);
-      return calls ? { ...calls, nodes: calls.nodes.map(ofCall) } : nothing;
-    },
-    { hasOffset: words === null },
-  );
+  return async (page: PageArguments, abort: AbortSignal): Promise<Page<Row> | null> => {
+    if (words !== null) {
+      const { search } = await ask(SearchDocument, { ...shared, text: words, ...page }, abort);
+      const ofHit = ({ call, highlights }: Hit): Row => ({ ...ofCall(call), highlights });
+      return search && { ...search, nodes: search.nodes.map(ofHit) };
+    }
+    if (mode === "traces") {
+      const { traces } = await ask(TracesDocument, { ...shared, totals, sortBy, ...page }, abort);
+      return traces && { ...traces, nodes: traces.nodes.map(ofTrace) };
+    }
+    const { calls } = await ask(CallsDocument, { ...shared, sortBy, ...page }, abort);
+    return calls && { ...calls, nodes: calls.nodes.map(ofCall) };
+  };
 }
 
 function Table({
@@ -269,8 +264,7 @@ function Table({
 }) {
   const sort = address.value.get("s");
   const sortBy = sortOf(sort ?? "-started_at");
-  const rows = useMemo(() => rowsOf(project, mode, words, found, sortBy), []);
-  useEffect(() => () => rows.stop(), []);
+  const rows = useRows<Row>(reader(project, mode, words, found, sortBy), [], { hasOffset: words === null });
   const { filter, query, totals } = found;
   const shared = { projectId: project, filter, query, first: PAGE };
   const [document, rest] =
@@ -281,12 +275,10 @@ function Table({
         : [CallsDocument, { sortBy }];
   useShown(document, { ...shared, ...rest });
 
-  void rows.version.value;
   const number = rows.end.value ?? (words === null ? total.data : null) ?? (rows.isRead ? rows.known + 1 : 40);
   const [shown, setShown] = useState<[number, number]>([0, 0]);
   const { columns, paths, usable, isVisible, setVisible, addPath } = useColumns(mode, words !== null);
   const values = usePathValues(project, paths, rows, shown);
-  const [widths, setWidths] = useStored<Record<string, number>>("widths", {});
   const [marked, setMarked] = useState<ReadonlyMap<string, Marked>>(new Map());
   const selected = address.value.get(mode === "traces" ? "t" : "call");
   const hasDrawer = address.value.get("t") !== null;
@@ -303,7 +295,7 @@ function Table({
       cell: (row: Row) => values.text(path, row.callId),
       text: (row: Row) => values.text(path, row.callId),
     })),
-  ].map((column) => ({ ...column, width: widths[column.id] ?? column.width }));
+  ];
   const mark = (row: Row, isMarked: boolean) => {
     const next = new Map(marked);
     if (!isMarked) next.delete(key(row));
@@ -401,7 +393,6 @@ function Table({
             onOpen={(row) => go(there("trace", link(row)))}
             sort={words === null ? (sort ?? "-started_at") : null}
             onSort={(next) => go(here({ s: next }))}
-            onResize={(column, width) => setWidths({ ...widths, [column]: width })}
             marked={new Set(marked.keys())}
             onMark={mark}
           />
