@@ -33,6 +33,9 @@ type Group = keyof typeof GROUPS;
 
 const SLOWEST = { sort: "-latency_ms" };
 
+/** Rows of an answer, at most. */
+const MAX_ROWS = 10_000;
+
 /** Series beyond this number are summed up as "others". */
 const MAX_SERIES = 8;
 
@@ -191,6 +194,9 @@ export function Charts({ project }: { project: string }) {
           </a>
         ))}
         <span class="muted">by {bucket.toLowerCase()}</span>
+        {groups?.length === MAX_ROWS && (
+          <span class="error">Some groups are missing: choose a shorter range of times.</span>
+        )}
       </div>
       {failed?.error && <Problem error={failed.error} retry={failed.retry} />}
       {!whole.data && !failed ? (

@@ -33,19 +33,17 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
     useQuery(TraceHeadDocument, { projectId: project, traceId: ids[0] }),
     useQuery(TraceHeadDocument, { projectId: project, traceId: ids[1] }),
   ] as const;
-  const timelines = both.map(({ byId, isWhole }) =>
-    useMemo(() => timelineOf([...byId.values()], Date.now()), [byId.size, isWhole]),
-  );
+  const timelines = both.map(({ calls }) => useMemo(() => timelineOf([...calls.byId.values()], Date.now()), [calls]));
   const [before, after] = timelines.map(({ steps }) => steps);
-  const isWhole = both.every((each) => each.isWhole);
+  const isWhole = both.every(({ calls }) => calls.isWhole);
   const at = before && after && isWhole ? firstDifference(before, after) : -1;
   const mark = useRef<HTMLDivElement>(null);
   useEffect(() => mark.current?.scrollIntoView({ block: "center" }), [at]);
-  const failed = both.find(({ error }) => error);
+  const failed = both.find(({ calls }) => calls.error);
   return (
     <main class="compare">
       <h1>Two traces</h1>
-      {failed?.error && <Problem error={failed.error} retry={failed.retry} />}
+      {failed?.calls.error && <Problem error={failed.calls.error} retry={failed.retry} />}
       <p class="muted" role="status">
         {!isWhole
           ? "The calls load…"
@@ -66,7 +64,7 @@ function Both({ project, ids }: { project: string; ids: [string, string] }) {
                 <Time at={head?.startedAt} /> · {duration(head?.latencyMs)} · {money(head?.totalCost)} ·{" "}
                 {count(head?.totalTokens)} tokens · {count(head?.numCalls)} calls
               </div>
-              {timeline.steps.length === 0 && !both[side]?.isWhole && <Skeleton />}
+              {timeline.steps.length === 0 && !both[side]?.calls.isWhole && <Skeleton />}
               {timeline.steps.slice(0, MAX_SHOWN).map((step, place) => (
                 <div
                   key={step.call.id}

@@ -17,6 +17,7 @@ import {
 } from "./generated/graphql";
 import { type Column, Grid, useRows } from "./grid";
 import { Json } from "./json";
+import { decoded } from "./refs";
 
 type Run = NonNullable<EvaluationRunsQuery["evaluationRuns"]>["nodes"][number];
 type Result = NonNullable<EvaluationRowsQuery["evaluationResults"]>["nodes"][number];
@@ -34,7 +35,7 @@ export function Evaluations({ project }: { project: string }) {
 /** Return the name of a ref with its version shortened. */
 const nameOf = (ref: string | undefined) => {
   const match = /\/object\/([^:]+):(.*)$/.exec(ref ?? "");
-  return match ? `${decodeURIComponent(match[1] as string)}:${(match[2] as string).slice(0, 6)}` : "–";
+  return match ? `${decoded(match[1] as string)}:${(match[2] as string).slice(0, 6)}` : "–";
 };
 
 const metricText = ({ mean, trueCount }: { mean: number | null; trueCount: number | null }) =>
@@ -121,6 +122,7 @@ function RunList({ project }: { project: string }) {
           ))}
         </tbody>
       </table>
+      {data.evaluationRuns?.pageInfo.hasNextPage && <p class="muted">Only the newest {runs.length} runs are listed.</p>}
     </main>
   );
 }
@@ -364,6 +366,9 @@ function Comparison({ project, ids }: { project: string; ids: string[] }) {
         </tbody>
       </table>
       {rows.length === 0 && <p class="muted">No example has another score in these runs.</p>}
+      {compared.rows.pageInfo.hasNextPage && (
+        <p class="muted">Only the first {count(compared.rows.nodes.length)} examples are compared here.</p>
+      )}
     </main>
   );
 }

@@ -38,6 +38,9 @@ export function Projects() {
           ))}
         </tbody>
       </table>
+      {data.projects?.pageInfo.hasNextPage && (
+        <p class="muted">Only the {projects.length} projects with the latest activity are listed.</p>
+      )}
     </main>
   );
 }

@@ -20,16 +20,20 @@ export function RefLink({ to }: { to: string }) {
   );
 }
 
+/** Return a name in a ref without its percent signs. */
+export function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // it has a lone percent sign
+  }
+}
+
 /** Return the address of the view of a ref's target; undefined if the text is no such ref. */
 export function refLink(ref: string): string | undefined {
   const [, project, kind, name, digest] = REF.exec(ref) ?? [];
   if (!project || !name) return undefined;
-  let id = name;
-  try {
-    id = decodeURIComponent(name);
-  } catch {
-    // A name with a lone percent sign is taken as it is.
-  }
+  const id = decoded(name);
   if (kind !== "call") return there("objects", { p: project, o: id, d: digest ?? null });
   return there("traces", { p: project, m: "calls", f: [chipText({ field: "id", operator: "is", value: id })] });
 }

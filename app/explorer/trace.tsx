@@ -35,7 +35,7 @@ interface Calls {
 const NOTHING: Calls = { byId: new Map(), isWhole: false, error: null };
 
 /** Read all calls of a trace in pages, and follow their changes while some run. */
-export function useCalls(project: string, traceId: string): Calls & { retry: () => void } {
+export function useCalls(project: string, traceId: string): { calls: Calls; retry: () => void } {
   const state = useSignal<Calls>(NOTHING);
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
@@ -87,7 +87,7 @@ export function useCalls(project: string, traceId: string): Calls & { retry: () 
     return () => abort.abort();
   }, [project, traceId, attempt]);
   useShown(TraceTreeDocument, { projectId: project, traceId, first: 500 });
-  return { ...state.value, retry: () => setAttempt(attempt + 1) };
+  return { calls: state.value, retry: () => setAttempt(attempt + 1) };
 }
 
 /** A trace in the drawer of a list. */
@@ -100,20 +100,19 @@ export function TracePanel({
   traceId: string;
   isDrawer?: boolean;
 }) {
-  const calls = useCalls(project, traceId);
-  const head = useQuery(TraceHeadDocument, { projectId: project, traceId });
-  const costs = useQuery(TraceCostsDocument, { projectId: project, traceId }, { pause: 100 });
-  const runs = [...calls.byId.values()].some(({ endedAt }) => endedAt === null);
+  const { calls, retry } = useCalls(project, traceId);
+  const runs = useMemo(() => [...calls.byId.values()].some(({ endedAt }) => endedAt === null), [calls]);
   const moment = runs ? now.value : 0;
-  const timeline = useMemo(
-    () => timelineOf([...calls.byId.values()], moment),
-    [calls.byId, calls.byId.size, calls, moment],
-  );
+  const timeline = useMemo(() => timelineOf([...calls.byId.values()], moment), [calls, moment]);
+  // The totals are read again when the first call ends, which is the head of the trace, and when the last one does.
+  const again = Number(runs) + Number(timeline.steps[0]?.isRunning ?? false);
+  const head = useQuery(TraceHeadDocument, { projectId: project, traceId }, { again });
+  const costs = useQuery(TraceCostsDocument, { projectId: project, traceId }, { pause: 100, again });
   const usage = useMemo(() => new Map((costs.data?.usageTree ?? []).map((node) => [node.id, node])), [costs.data]);
   const selected = address.value.get("call") ?? timeline.steps[0]?.call.id ?? null;
   const trace = head.data?.trace;
 
-  if (calls.error && calls.byId.size === 0) return <Problem error={calls.error} retry={calls.retry} />;
+  if (calls.error && calls.byId.size === 0) return <Problem error={calls.error} retry={retry} />;
   if (head.error) return <Problem error={head.error} retry={head.retry} />;
   if (calls.isWhole && calls.byId.size === 0) {
     return (
@@ -160,7 +159,7 @@ export function TracePanel({
         </dl>
         {isDrawer && <a href={there("trace", { t: traceId, call: address.value.get("call") })}>Open page</a>}
       </header>
-      {calls.error && <Problem error={calls.error} retry={calls.retry} />}
+      {calls.error && <Problem error={calls.error} retry={retry} />}
       <div class="panes">
         {calls.byId.size === 0 ? (
           <Skeleton />
