@@ -60,7 +60,7 @@ export function Charts({ project }: { project: string }) {
   const { filter, query } = condition(chips, { after: from, before: to }, "calls");
   const bucket = bucketOf(Date.parse(from), Date.parse(to));
   const asked = state.get("g");
-  const group = asked !== null && asked in GROUPS ? (asked as Group) : null;
+  const group = asked !== null && Object.hasOwn(GROUPS, asked) ? (asked as Group) : null;
   const shared = { projectId: project, filter, query, bucket, timezone: timezone() };
   const whole = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET"] }, { pause: 150 });
   const byModel = useQuery(ChartDocument, { ...shared, groupBy: ["TIME_BUCKET", "MODEL"] }, { pause: 150 });

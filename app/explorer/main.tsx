@@ -19,18 +19,26 @@ type View = ComponentType<{ project: string }>;
 /** The views of a project by name; those with a title are in the bar. Only the list of traces is part of the first load. */
 const VIEWS: Record<string, { view: View; title?: string; key?: string }> = {
   traces: { view: Traces, title: "Traces", key: "t" },
-  trace: { view: lazy(() => import("./trace").then(({ TracePage }) => TracePage)) },
-  threads: { view: lazy(() => import("./threads").then(({ Threads }) => Threads)), title: "Threads", key: "h" },
-  charts: { view: lazy(() => import("./charts").then(({ Charts }) => Charts)), title: "Charts", key: "c" },
-  objects: { view: lazy(() => import("./objects").then(({ Objects }) => Objects)), title: "Objects", key: "o" },
+  trace: { view: later(() => import("./trace").then(({ TracePage }) => TracePage)) },
+  threads: { view: later(() => import("./threads").then(({ Threads }) => Threads)), title: "Threads", key: "h" },
+  charts: { view: later(() => import("./charts").then(({ Charts }) => Charts)), title: "Charts", key: "c" },
+  objects: { view: later(() => import("./objects").then(({ Objects }) => Objects)), title: "Objects", key: "o" },
   evaluations: {
-    view: lazy(() => import("./evaluations").then(({ Evaluations }) => Evaluations)),
+    view: later(() => import("./evaluations").then(({ Evaluations }) => Evaluations)),
     title: "Evaluations",
     key: "v",
   },
-  compare: { view: lazy(() => import("./compare").then(({ Compare }) => Compare)) },
-  playground: { view: lazy(() => import("./playground").then(({ Playground }) => Playground)) },
+  compare: { view: later(() => import("./compare").then(({ Compare }) => Compare)) },
+  playground: { view: later(() => import("./playground").then(({ Playground }) => Playground)) },
 };
+
+/** Return a view that loads when it is shown, or a little after the first one: then it needs no server to appear. */
+function later(load: () => Promise<View>): View {
+  // A failure counts only once the view is shown, which loads it again.
+  setTimeout(() => void load().catch(() => undefined), 1_500);
+  return lazy(load);
+}
+
 /** Views that belong to another one of the bar. */
 const PARENTS: Record<string, string> = { trace: "traces", compare: "traces", playground: "traces" };
 const IN_BAR = Object.entries(VIEWS).flatMap(([name, { title, key }]) => (title && key ? [{ name, title, key }] : []));
@@ -69,7 +77,7 @@ function App() {
 function Content({ project, view }: { project: string | null; view: string }) {
   useRole(project ?? "");
   if (!project || view === "projects") return <Projects />;
-  const found = VIEWS[view];
+  const found = Object.hasOwn(VIEWS, view) && VIEWS[view];
   if (found) return <found.view key={project} project={project} />;
   return (
     <Empty title="There is no such page">
@@ -88,8 +96,8 @@ class Guard extends Component<{ children: ComponentChildren }, { error: Error | 
     return (
       <Empty title="This page failed">
         <p>{(error as Error).message}</p>
-        <button type="button" onClick={() => this.setState({ error: null })}>
-          Try again
+        <button type="button" onClick={() => window.location.reload()}>
+          Reload
         </button>
       </Empty>
     );
@@ -117,7 +125,7 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
             <a
               key={name}
               href={there(name)}
-              aria-current={(view in PARENTS ? PARENTS[view] : view) === name ? "page" : undefined}
+              aria-current={(Object.hasOwn(PARENTS, view) ? PARENTS[view] : view) === name ? "page" : undefined}
               title={`g ${key}`}
             >
               {title}

@@ -7,14 +7,17 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from app.demo import PROJECT_ID
+from tests.app.command import serving
 from tests.browser.explorer_page import ExplorerPage, ask
 from tests.browser.graphiql_page import until
+from tests.free_ports import free_port
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -373,16 +376,34 @@ async def test_views_fit_any_width(explorer: ExplorerPage, width: int) -> None:
         assert overflow <= 0, state
 
 
-async def test_server_that_stops_and_returns_costs_one_retry(explorer: ExplorerPage) -> None:
-    page = explorer.page
-    await explorer.open(p=PROJECT_ID, v="objects")
-    await page.locator("tbody tr").first.wait_for()
-    await page.route("**/graphql", lambda route: route.abort())
-    await explorer.choose_view("Evaluations")
-    await page.get_by_role("alert").get_by_text("The server does not answer").wait_for()
-    await page.unroute("**/graphql")
+async def test_server_that_stops_and_returns_costs_one_retry(
+    chromium: "Browser", mongodb_uri: str, database_name: str, tmp_path: Path, project: str
+) -> None:
+    port = str(free_port())
+    settings = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
+    with serving(tmp_path / "first", "--port", port, **settings) as server:
+        url = server.url.removesuffix("/graphql")
+        await log(url, project)
+        explorer = ExplorerPage(await chromium.new_page(), url)
+        page = explorer.page
+        async with page.expect_response(re.compile("evaluations")):  # other views load after the first one
+            await explorer.open(p=project, v="traces")
+        await explorer.first_row()
+        await page.wait_for_load_state("networkidle")
+        server.process.kill()
+        await explorer.choose_view("Evaluations")
+        await page.get_by_role("alert").get_by_text("The server does not answer").wait_for()
 
-    await page.get_by_role("button", name="Retry").click()
+    with serving(tmp_path / "second", "--port", port, **settings):
+        await page.get_by_role("button", name="Retry").click()
+        await page.get_by_role("heading", name="No evaluation runs").wait_for()
+    await page.close()
 
-    await page.locator("tbody tr").first.wait_for()
-    explorer.complaints[:] = [line for line in explorer.complaints if "ERR_FAILED" not in line]
+
+@pytest.mark.parametrize("state", [{"v": "constructor"}, {"v": "charts", "g": "constructor"}, {"v": "nothing"}])
+async def test_unknown_state_in_the_address_breaks_nothing(explorer: ExplorerPage, state: dict[str, str]) -> None:
+    await explorer.open(p=PROJECT_ID, **state)
+
+    shown = "All projects" if state["v"] != "charts" else "by model"
+    await explorer.page.get_by_role("link", name=shown).last.wait_for()
+    assert await explorer.page.get_by_text("This page failed").count() == 0
