@@ -196,9 +196,6 @@ class Database(Collections):
                     await self._replace_indexes(collection, models)
                 else:
                     await self._database[collection].create_indexes(models)
-            # The index exists in each collection. This creates a collection that has no other one, since MongoDB
-            # refuses reads in snapshots from before a transaction created their collection.
-            await self.due_threads.create_index("_id")
 
     async def _replace_indexes(self, collection: str, models: list[IndexModel]) -> None:
         """Build the missing indexes of a collection and drop the retired ones.
@@ -353,7 +350,7 @@ class Database(Collections):
     @asynccontextmanager
     async def snapshot_session(self) -> AsyncIterator[Session]:
         """Open a session whose reads all see the data as of its first command."""
-        # A snapshot has no transaction, so the driver only keeps it in mind: no need for two hops to Motor's threads.
+        # The driver sends nothing when it starts or ends such a session, so Motor's threads are not needed for that.
         with self._client.delegate.start_session(snapshot=True) as session:
             yield Session(session, self._client)
 

@@ -264,8 +264,12 @@ def index_by(collection: str, *paths: str) -> str:
 
 
 def models() -> dict[str, list[IndexModel]]:
-    """Return the index models to build, by collection."""
-    return {
+    """Return the index models to build, by collection.
+
+    Each collection has `_id`. To build it creates a collection that has no other index: MongoDB refuses reads in
+    snapshots from before a transaction created their collection.
+    """
+    return {"due_threads": [IndexModel([("_id", 1)], name="_id_")]} | {
         name: [index.model() for index in INDEXES if index.collection == name]
         for name in dict.fromkeys(index.collection for index in INDEXES)
     }

@@ -114,7 +114,7 @@ async def _due_lists(database: Database, project_id: str, session: Session) -> l
 
 
 def _total(turns: Sequence[Document]) -> Document | None:
-    """Return the values of a thread; None if none of its turns has ended.
+    """Return the values of a thread, or `stale` if its calls must be read; None if none of its turns has ended.
 
     Each turn is in a document of its trace, and those of a trace follow each other.
     """

@@ -139,7 +139,8 @@ class StoredTotals:
         async for some in due:
             stale.update(some["threads"])
             if len(stale) > MAX_STALE:
-                break
+                await due.close()
+                return None
         if len(stale) > MAX_STALE:
             return None
         return cls(database, project_id, session, database.thread_totals, stale, None, traces)

@@ -45,7 +45,7 @@ _BLOCKS: Final = 100
 """Blocks that are read together, some 2 MB."""
 
 _FEW_BLOCKS: Final = 3
-"""Blocks whose search takes no longer than the start of a thread's work."""
+"""Blocks that are searched at once, since handing them to a thread takes as long."""
 
 _EDGE_CHUNKS: Final = 2
 """Chunks of start times that the first part of a list needs as a rule."""
