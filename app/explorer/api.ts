@@ -105,7 +105,7 @@ export const shown = signal<readonly Shown[]>([]);
 
 interface Answer<Data> {
   data?: Data | null;
-  errors?: { message: string; extensions?: { code?: string; argument?: string } }[];
+  errors?: { message: string; extensions?: { code?: string } }[];
 }
 
 const hashOf = (document: Document) => String(document.__meta__?.["hash"]);
@@ -151,7 +151,7 @@ export async function ask<Data, Variables extends object>(
       await nextKey(used, Date.parse(response.headers.get("Date") ?? "") || Date.now(), abort);
       return ask(document, variables, abort);
     }
-    throw new ApiError(error?.message ?? response.statusText, code, requestId, error?.extensions?.argument ?? null);
+    throw new ApiError(error?.message ?? response.statusText, code, requestId);
   }
   return answer.data;
 }

@@ -25,7 +25,9 @@ const TABS = ["chat", "data", "usage", "feedback", "facts"] as const;
 type Tab = (typeof TABS)[number];
 
 export function CallDetails({ project, id, step }: { project: string; id: string; step: Step | undefined }) {
-  const { data, error, retry } = useQuery(CallDetailsDocument, { projectId: project, id });
+  // A call that ends meanwhile is read again; a note that somebody is typing stays.
+  const again = step?.isRunning ? 0 : 1;
+  const { data, error, retry } = useQuery(CallDetailsDocument, { projectId: project, id }, { again });
   const asked = address.value.get("tab");
   const tab: Tab = TABS.find((each) => each === asked) ?? "chat";
   if (error) return <Problem error={error} retry={retry} />;

@@ -6,7 +6,6 @@ export class ApiError extends Error {
     message: string,
     readonly code: string,
     readonly requestId: string | null = null,
-    readonly path: string | null = null,
   ) {
     super(message);
   }

@@ -5,7 +5,8 @@ import { useState } from "preact/hooks";
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
 import { Empty, Problem, Skeleton, Time } from "./components";
-import { sortOf } from "./filters";
+import { FilterBar, Names } from "./filter_bar";
+import { conditionOfRows, parseChip, sortOf } from "./filters";
 import { count, duration, exactCount, money, percent, shortId } from "./formats";
 import {
   CompareRunsDocument,
@@ -142,23 +143,29 @@ function scoresOf(result: Result): Map<string, string> {
   return found;
 }
 
+/** Fields of rows besides their scores. */
+const ROW_FIELDS = ["output", "example", "status", "exception", "model_latency", "latency_ms", "total_tokens"];
+
 function RunPage({ project, id }: { project: string; id: string }) {
   const sort = address.value.get("s");
   const sortBy = sort ? sortOf(sort) : undefined;
+  const chips = address.value.getAll("f").flatMap((text) => parseChip(text) ?? []);
+  const query = conditionOfRows(chips);
   const rows = useRows<Result>(
     async (page, abort) => {
-      const variables = { projectId: project, evaluationCallId: id, sortBy, ...page };
+      const variables = { projectId: project, evaluationCallId: id, sortBy, query, ...page };
       return (await ask(EvaluationRowsDocument, variables, abort)).evaluationResults;
     },
-    [project, id, sort],
+    [project, id, sort, JSON.stringify(query)],
   );
-  useShown(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, first: 100 });
+  useShown(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, query, first: 100 });
   const [opened, setOpened] = useState<Result | null>(null);
   const names = new Set<string>();
   for (let at = 0; at < 10; at++) {
     const row = rows.at(at);
     if (row) for (const name of scoresOf(row).keys()) names.add(name);
   }
+  const fields = [...[...names].map((name) => `scores.${name}`), ...ROW_FIELDS];
   const columns: Column<Result>[] = [
     { id: "trials", title: "Trials", width: 56, isNumber: true, cell: (row) => count(row.predictions.length) },
     {
@@ -202,8 +209,20 @@ function RunPage({ project, id }: { project: string; id: string }) {
         <a href={there("evaluations")}>Evaluations</a> /{" "}
         <a href={there("traces", { m: "calls", f: [`id:is:${id}`] })}>{shortId(id)}</a>
       </h1>
-      {rows.error.value && <Problem error={rows.error.value} retry={() => rows.retry()} />}
-      {rows.end.value === 0 ? (
+      <FilterBar
+        chips={chips}
+        fields={(typed, onChoose) => (
+          <Names names={fields.filter((field) => field.includes(typed.toLowerCase()))} onChoose={onChoose} />
+        )}
+        values={() => <p class="muted">Type a value, then Enter. Durations are milliseconds.</p>}
+      />
+      {rows.error.value ? (
+        <Problem error={rows.error.value} retry={() => rows.retry()} />
+      ) : rows.end.value === 0 && chips.length > 0 ? (
+        <Empty title="No row matches">
+          <a href={here({ f: null })}>Show all</a>
+        </Empty>
+      ) : rows.end.value === 0 ? (
         <Empty title="This run has no predictions yet" />
       ) : (
         <div class="split">

@@ -1,5 +1,6 @@
 // The bar of filters: chips, a field that suggests fields and values, full text, and the query language for experts.
 
+import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 
 import { address, go, here } from "./address";
@@ -45,7 +46,8 @@ const WITH_FACETS = new Set([
   "thread_id",
 ]);
 
-export function FilterBar({
+/** Suggests fields and values of calls or traces, and searches their text. */
+export function CallFilterBar({
   project,
   mode,
   chips,
@@ -58,12 +60,65 @@ export function FilterBar({
   found: Condition;
   dsl: unknown;
 }) {
+  const [isExpert, setExpert] = useState(dsl !== null);
+  const words = address.value.get("q");
+  return (
+    <FilterBar
+      chips={chips}
+      onWords={(found) => go(here({ q: found, t: null, call: null }))}
+      fields={(typed, onChoose) => <Fields project={project} mode={mode} typed={typed} onChoose={onChoose} />}
+      values={(field, typed, onChoose) => (
+        <Values project={project} field={field} typed={typed} found={found} mode={mode} onChoose={onChoose} />
+      )}
+      before={
+        words !== null && (
+          <span class="chip">
+            <span class="text">text contains {words}</span>
+            <button
+              type="button"
+              aria-label="Remove the text search"
+              title="Remove"
+              onClick={() => go(here({ q: null }))}
+            >
+              ✕
+            </button>
+          </span>
+        )
+      }
+      after={
+        <>
+          <button type="button" aria-pressed={isExpert} onClick={() => setExpert(!isExpert)}>
+            Advanced
+          </button>
+          {isExpert && <Expert dsl={dsl} />}
+        </>
+      }
+    />
+  );
+}
+
+type Choose = (text: string) => void;
+
+/** Chips of the address, and a field that adds one: `field = value`, or words if there is a search for them. */
+export function FilterBar({
+  chips,
+  onWords,
+  fields,
+  values,
+  before,
+  after,
+}: {
+  chips: readonly Chip[];
+  onWords?: Choose;
+  fields: (typed: string, onChoose: Choose) => ComponentChildren;
+  values: (field: string, typed: string, onChoose: Choose) => ComponentChildren;
+  before?: ComponentChildren;
+  after?: ComponentChildren;
+}) {
   const input = useRef<HTMLInputElement>(null);
   const [text, setText] = useState("");
   const [isOpen, setOpen] = useState(false);
-  const [isExpert, setExpert] = useState(dsl !== null);
   useKeys({ "/": () => input.current?.focus() });
-  const words = address.value.get("q");
   const set = (next: readonly Chip[]) => go(here({ f: next.map(chipText), t: null, call: null }));
   const typed = /^\s*([\w.\\-]+)\s*(!=|>=|<=|=|>|<|~)\s*(.*)$/.exec(text);
   const signs: Record<string, Operator> = {
@@ -85,28 +140,16 @@ export function FilterBar({
     event.preventDefault();
     if (typed?.[1] && typed[2] && typed[3])
       add({ field: typed[1], operator: signs[typed[2]] as Operator, value: typed[3] });
-    else if (!typed && text.trim()) {
+    else if (onWords && !typed && text.trim()) {
       // Words without an operator are a full-text search.
       setText("");
       setOpen(false);
-      go(here({ q: text.trim(), t: null, call: null }));
+      onWords(text.trim());
     }
   };
   return (
     <form class="filters" onSubmit={submit}>
-      {words !== null && (
-        <span class="chip">
-          <span class="text">text contains {words}</span>
-          <button
-            type="button"
-            aria-label="Remove the text search"
-            title="Remove"
-            onClick={() => go(here({ q: null }))}
-          >
-            ✕
-          </button>
-        </span>
-      )}
+      {before}
       {chips.map((chip, at) => (
         <ChipButton
           key={chipText(chip)}
@@ -126,7 +169,7 @@ export function FilterBar({
           role="combobox"
           aria-expanded={isOpen}
           aria-label="Add a filter"
-          placeholder="field = value, or words to search for   ( / )"
+          placeholder={`field = value${onWords ? ", or words to search for" : ""}   ( / )`}
           value={text}
           onFocus={() => setOpen(true)}
           onInput={(event) => {
@@ -142,33 +185,18 @@ export function FilterBar({
         />
         {isOpen && (
           <div class="panel" role="listbox">
-            {field ? (
-              <Values
-                project={project}
-                field={field}
-                typed={typed?.[3] ?? ""}
-                found={found}
-                mode={mode}
-                onChoose={(value) => add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value })}
-              />
-            ) : (
-              <Fields
-                project={project}
-                mode={mode}
-                typed={text.trim()}
-                onChoose={(name) => {
+            {field
+              ? values(field, typed?.[3] ?? "", (value) =>
+                  add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value }),
+                )
+              : fields(text.trim(), (name) => {
                   setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `);
                   input.current?.focus();
-                }}
-              />
-            )}
+                })}
           </div>
         )}
       </div>
-      <button type="button" aria-pressed={isExpert} onClick={() => setExpert(!isExpert)}>
-        Advanced
-      </button>
-      {isExpert && <Expert dsl={dsl} />}
+      {after}
     </form>
   );
 }
@@ -226,17 +254,7 @@ function ChipButton({ chip, onChange }: { chip: Chip; onChange: (next: Chip | nu
   );
 }
 
-function Fields({
-  project,
-  mode,
-  typed,
-  onChoose,
-}: {
-  project: string;
-  mode: Mode;
-  typed: string;
-  onChoose: (name: string) => void;
-}) {
+function Fields({ project, mode, typed, onChoose }: { project: string; mode: Mode; typed: string; onChoose: Choose }) {
   const { data } = useQuery(PathsDocument, typed.includes(".") ? { projectId: project } : null, { isShown: false });
   const paths = data?.callsPaths?.paths.map(({ path }) => path) ?? ["inputs.", "output.", "attributes.", "summary."];
   const names = [...FIELDS, ...(mode === "traces" ? OF_TRACES : []), ...paths]
@@ -244,15 +262,22 @@ function Fields({
     .slice(0, 60);
   return (
     <>
-      {names.map((name) => (
-        <button key={name} type="button" role="option" onClick={() => onChoose(name)}>
-          {name}
-        </button>
-      ))}
+      <Names names={names} onChoose={onChoose} />
       {typed && <p class="muted">Enter searches all calls for “{typed}”.</p>}
     </>
   );
 }
+
+/** Buttons that each choose a field. */
+export const Names = ({ names, onChoose }: { names: readonly string[]; onChoose: Choose }) => (
+  <>
+    {names.map((name) => (
+      <button key={name} type="button" role="option" onClick={() => onChoose(name)}>
+        {name}
+      </button>
+    ))}
+  </>
+);
 
 function Values({
   project,
@@ -267,7 +292,7 @@ function Values({
   typed: string;
   found: Condition;
   mode: Mode;
-  onChoose: (value: string) => void;
+  onChoose: Choose;
 }) {
   const name = field === "name" ? "op_name" : field;
   const isPath = /^(inputs|output|attributes|summary)\./.test(name);

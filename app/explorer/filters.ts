@@ -36,6 +36,7 @@ export const NUMBERS = new Set([
   "num_calls",
   "num_errors",
   "time_to_first_token_ms",
+  "model_latency",
 ]);
 
 /** Fields with a list of texts. */
@@ -107,7 +108,7 @@ export interface Period {
 
 /** Return the literal of a value: a number or a boolean where the text is one and the field may have it. */
 function literal({ field, value }: Chip): unknown {
-  const isJson = /^(inputs|output|attributes|summary|feedback)\b/.test(field);
+  const isJson = /^(inputs|output|attributes|summary|feedback|scores|example)\b/.test(field);
   if ((isJson || NUMBERS.has(field)) && value.trim() !== "" && Number.isFinite(Number(value))) return Number(value);
   if (isJson && (value === "true" || value === "false")) return value === "true";
   return isJson && /^".*"$/s.test(value) ? value.slice(1, -1) : value;
@@ -152,6 +153,9 @@ function operation(chip: Chip): object {
 
 const asQuery = (operations: readonly object[]): QueryInput | null =>
   operations.length === 0 ? null : { json: { $expr: operations.length === 1 ? operations[0] : { $and: operations } } };
+
+/** Translate chips for the rows of an evaluation run. */
+export const conditionOfRows = (chips: readonly Chip[]): QueryInput | null => asQuery(chips.map(operation));
 
 /** Translate chips, a period and an expert's query (`dsl`, JSON below `$expr`) for a list of some mode. */
 export function condition(chips: readonly Chip[], period: Period, mode: Mode, dsl: unknown = null): Condition {

@@ -168,12 +168,7 @@ export function TracePanel({
         )}
         <section class="call" aria-label="Selected call">
           {selected && (
-            <CallDetails
-              key={`${selected} ${timeline.byId.get(selected)?.isRunning ?? false}`}
-              project={project}
-              id={selected}
-              step={timeline.byId.get(selected)}
-            />
+            <CallDetails key={selected} project={project} id={selected} step={timeline.byId.get(selected)} />
           )}
         </section>
       </div>

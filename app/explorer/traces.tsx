@@ -7,7 +7,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { address, go, here, there } from "./address";
 import { ApiError, ask, useQuery, useShown, watch } from "./api";
 import { Empty, Kind, onDrag, Popover, Problem, Skeleton, Status, Time, useKeys, useStored } from "./components";
-import { FilterBar } from "./filter_bar";
+import { CallFilterBar } from "./filter_bar";
 import { bound, type Condition, condition, type Mode, parseChip, type Period, sortOf } from "./filters";
 import { count, duration, exactCount, money } from "./formats";
 import {
@@ -167,7 +167,7 @@ export function Traces({ project }: { project: string }) {
       <h1 class="unseen">
         {mode} of {project}
       </h1>
-      <FilterBar project={project} mode={mode} chips={chips} found={found} dsl={dsl} />
+      <CallFilterBar project={project} mode={mode} chips={chips} found={found} dsl={dsl} />
       <Histogram project={project} mode={mode} found={found} period={period} listedAt={listedAt} />
       <Table
         key={identity}

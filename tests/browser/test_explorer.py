@@ -155,6 +155,9 @@ async def test_running_trace_grows_while_one_watches(explorer: ExplorerPage, pro
     child = {**begun, "opName": "step", "traceId": root["traceId"], "parentId": root["id"]}
     await ask(explorer.url, START, start=child)
     await until(lambda: page.get_by_role("treeitem").count(), lambda number: number == 2)
+    await page.get_by_role("tab", name="Feedback").click()
+    note = page.get_by_role("textbox", name="Note")
+    await note.fill("unfinished")
     ended = {
         "projectId": project,
         "id": root["id"],
@@ -163,9 +166,43 @@ async def test_running_trace_grows_while_one_watches(explorer: ExplorerPage, pro
         "output": "the end",
     }
     await ask(explorer.url, END, end=ended)
-    await page.get_by_text("the end").first.wait_for()
     # The totals of the header no longer run, either.
     await until(page.locator(".totals").inner_text, lambda text: "running" not in text)
+    assert await note.input_value() == "unfinished"
+    await page.get_by_role("tab", name="Chat").click()
+    await page.get_by_text("the end").first.wait_for()
+
+
+async def test_rows_of_an_evaluation_are_filtered_by_scores(explorer: ExplorerPage) -> None:
+    page, field = explorer.page, explorer.page.get_by_role("combobox")
+    await explorer.open(p=PROJECT_ID, v="evaluations")
+    await page.locator("tbody a").first.click()
+    await explorer.first_row()
+    heads = await page.get_by_role("columnheader").all_inner_texts()
+    at = next(at for at, head in enumerate(heads) if "helpfulness.grade" in head)
+
+    async def grades() -> list[str]:
+        return [await row.get_by_role("cell").nth(at).inner_text() for row in await explorer.rows().all()]
+
+    assert any(float(grade) > 3 for grade in await grades() if grade)
+    await field.fill("grade")
+    await page.get_by_role("option", name="scores.helpfulness.grade").click()
+    assert await field.input_value() == "scores.helpfulness.grade = "
+    await field.fill("scores.helpfulness.grade <= 3")
+    await page.keyboard.press("Enter")
+    await explorer.wait_for_state(f="scores.helpfulness.grade:lte:3")
+    await explorer.first_row()
+    assert all(float(grade) <= 3 for grade in await grades())
+
+    await field.fill("scores.helpfulness.grade > 100")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name="No row matches").wait_for()
+    await page.get_by_role("link", name="Show all").click()
+    await explorer.first_row()
+
+    await field.fill("nonsense = 1")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("alert").get_by_text("there is no field 'nonsense'").wait_for()
 
 
 async def test_live_rows_wait_behind_a_button(explorer: ExplorerPage, project: str) -> None:

@@ -8,6 +8,7 @@ import {
   type Chip,
   chipText,
   condition,
+  conditionOfRows,
   negated,
   OPERATORS,
   type Operator,
@@ -107,6 +108,22 @@ test("other conditions are a query; totals of traces are apart", () => {
     filter: {},
     query: { json: { $expr: { $and: [named("op_name"), slow, other] } } },
     totals: null,
+  });
+});
+
+test("conditions on rows of an evaluation are one query, with numbers and booleans of scores", () => {
+  expect(conditionOfRows([])).toBeNull();
+  const chips = [chip("scores.helpfulness.grade", "lte", "3"), chip("scores.passed", "is", "true")];
+
+  expect(conditionOfRows(chips)).toEqual({
+    json: {
+      $expr: {
+        $and: [
+          { $lte: [get("scores.helpfulness.grade"), { $literal: 3 }] },
+          { $eq: [get("scores.passed"), { $literal: true }] },
+        ],
+      },
+    },
   });
 });
 
