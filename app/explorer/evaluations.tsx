@@ -12,6 +12,7 @@ import {
   CompareRunsDocument,
   type CompareRunsQuery,
   EvaluationRowsDocument,
+  EvaluationRunDocument,
   type EvaluationRowsQuery,
   EvaluationRunsDocument,
   type EvaluationRunsQuery,
@@ -159,6 +160,8 @@ function RunPage({ project, id }: { project: string; id: string }) {
     [project, id, sort, JSON.stringify(query)],
   );
   useShown(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, query, first: 100 });
+  const { data } = useQuery(EvaluationRunDocument, { projectId: project, callId: id }, { isShown: false });
+  const run = data?.evaluationRun;
   const [opened, setOpened] = useState<Result | null>(null);
   const names = new Set<string>();
   for (let at = 0; at < 10; at++) {
@@ -207,7 +210,7 @@ function RunPage({ project, id }: { project: string; id: string }) {
     <main class="traces">
       <h1>
         <a href={there("evaluations")}>Evaluations</a> /{" "}
-        <a href={there("traces", { m: "calls", f: [`id:is:${id}`] })}>{shortId(id)}</a>
+        <a href={there("traces", { m: "calls", f: [`id:is:${id}`] })}>{run?.displayName ?? shortId(id)}</a>
       </h1>
       <FilterBar
         chips={chips}

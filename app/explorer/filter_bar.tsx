@@ -61,7 +61,7 @@ export function CallFilterBar({
   dsl: unknown;
 }) {
   const [isExpert, setExpert] = useState(dsl !== null);
-  const words = address.value.get("q");
+  const words = address.value.get("q")?.trim() || null;
   return (
     <FilterBar
       chips={chips}

@@ -215,6 +215,7 @@ function Editor({ project, call }: { project: string; call: Call }) {
               {duration(call.latencyMs)} · {count(call.totalTokens)} tokens · {money(call.totalCost)}
             </span>
           </h2>
+          {call.exception && <p class="error">{call.exception.trim().split("\n").at(-1)}</p>}
           <Messages project={project} inputs={[]} outputs={call.outputMessages ?? []} />
           {answer && (
             <>

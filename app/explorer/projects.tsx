@@ -24,7 +24,7 @@ export function Projects() {
         <thead>
           <tr>
             <th>Project</th>
-            <th class="number">Calls</th>
+            <th class="number">All calls</th>
             <th>Last {DAYS} days</th>
             <th class="number">Calls</th>
             <th class="number">Errors</th>

@@ -148,7 +148,7 @@ const modeOf = (text: string | null): Mode => MODES.find((mode) => mode === text
 
 export function Traces({ project }: { project: string }) {
   const state = address.value;
-  const words = state.get("q");
+  const words = state.get("q")?.trim() || null;
   const mode = words === null ? modeOf(state.get("m")) : "calls";
   const chips = state.getAll("f").flatMap((text) => parseChip(text) ?? []);
   const dsl = parsedDsl(state.get("dsl"));
@@ -369,7 +369,7 @@ function Table({
           <Actions project={project} marked={[...marked.values()]} clear={() => setMarked(new Map())} again={again} />
         </div>
         {error && <Problem error={error} retry={() => (rows.error.value ? rows.retry() : again())} />}
-        {!error && rows.end.value === 0 ? (
+        {rows.error.value && !rows.isRead ? null : !error && rows.end.value === 0 ? (
           <Empty title={words === null ? `No ${mode} match` : `No call contains “${words}”`}>
             <p>
               {isFiltered ? "Remove a condition, or widen the range of times. " : ""}

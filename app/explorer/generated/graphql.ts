@@ -526,6 +526,14 @@ export type EvaluationRunsQueryVariables = Exact<{
 
 export type EvaluationRunsQuery = { evaluationRuns: { totalCount: number, nodes: Array<{ id: string, displayName: string | null, status: EvaluationStatusCode, startedAt: string, latencyMs: number | null, trials: number, evaluation: { ref: string } | null, model: { ref: string } | null, dataset: { ref: string } | null, metrics: Array<{ name: string, mean: number | null, count: number, trueCount: number | null }>, usage: { totalTokens: number, cost: number | null } }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } | null };
 
+export type EvaluationRunQueryVariables = Exact<{
+  projectId: string;
+  callId: string;
+}>;
+
+
+export type EvaluationRunQuery = { evaluationRun: { displayName: string | null } | null };
+
 export type EvaluationRowsQueryVariables = Exact<{
   projectId: string;
   evaluationCallId: string;
@@ -601,7 +609,7 @@ export type PlaygroundCallQueryVariables = Exact<{
 }>;
 
 
-export type PlaygroundCallQuery = { call: { id: string, traceId: string, traceName: string, model: string | null, provider: string | null, inputs: unknown, output: unknown, latencyMs: number | null, totalTokens: number | null, totalCost: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
+export type PlaygroundCallQuery = { call: { id: string, traceId: string, traceName: string, model: string | null, provider: string | null, inputs: unknown, output: unknown, exception: string | null, latencyMs: number | null, totalTokens: number | null, totalCost: number | null, messages: Array<{ role: string, name: string | null, finishReason: string | null, parts: Array<
         | { __typename: 'AudioPart', url: string | null, ref: string | null, mediaType: string | null, audioName: string | null }
         | { __typename: 'FilePart', url: string | null, ref: string | null, fileId: string | null, mediaType: string | null, fileName: string | null }
         | { __typename: 'ImagePart', url: string | null, ref: string | null, data: string | null, mediaType: string | null, imageName: string | null }
@@ -1195,6 +1203,13 @@ export const EvaluationRunsDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:04b229ff67fda1d129e230cc47e7515034fe1a74e3e1d09a74291042cf84ba8e"}) as unknown as TypedDocumentString<EvaluationRunsQuery, EvaluationRunsQueryVariables>;
+export const EvaluationRunDocument = new TypedDocumentString(`
+    query EvaluationRun($projectId: ID!, $callId: ID!) {
+  evaluationRun(projectId: $projectId, callId: $callId) {
+    displayName
+  }
+}
+    `, {"hash":"sha256:38132178008bda1841497104aa3cfbce017d69eec0ec11953a4b09feec7b3e29"}) as unknown as TypedDocumentString<EvaluationRunQuery, EvaluationRunQueryVariables>;
 export const EvaluationRowsDocument = new TypedDocumentString(`
     query EvaluationRows($projectId: ID!, $evaluationCallId: ID!, $sortBy: [SortBy!], $query: QueryInput, $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
   evaluationResults(
@@ -1413,6 +1428,7 @@ export const PlaygroundCallDocument = new TypedDocumentString(`
     provider
     inputs
     output
+    exception
     latencyMs
     totalTokens
     totalCost
@@ -1469,7 +1485,7 @@ export const PlaygroundCallDocument = new TypedDocumentString(`
       result
     }
   }
-}`, {"hash":"sha256:120d87a918328dc11af4f047ef99a8ba8d36fae241b7688fb9bf9ceffee30eb1"}) as unknown as TypedDocumentString<PlaygroundCallQuery, PlaygroundCallQueryVariables>;
+}`, {"hash":"sha256:dd9a097ec9eeb1a8fcaf49e819c16bb723372d62fd670bc18d61e764a48eab0e"}) as unknown as TypedDocumentString<PlaygroundCallQuery, PlaygroundCallQueryVariables>;
 export const CompleteDocument = new TypedDocumentString(`
     subscription Complete($projectId: ID!, $inputs: CompletionsCreateRequestInputs!, $trackLlmCall: Boolean) {
   completionsCreateStream(
