@@ -26,7 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from app.embedded_mongod import embedded_mongod
 from tests.app.command import loomql
 from tests.benchmarks.report import Must, Report, Row, Section, is_met, print_table
-from tests.benchmarks.scale import _PATIENT, loaded, prepared
+from tests.benchmarks.scale import PATIENT, loaded, prepared
 from tests.benchmarks.servers import LoomQL, server
 from tests.benchmarks.spans import PROJECT, SPANS, Traces, request_of
 from tests.browser.conftest import CHROMIUM_FLAGS
@@ -93,7 +93,7 @@ async def measure(calls: int, rounds: int, live: int) -> Section:
     with tempfile.TemporaryDirectory(prefix="loomql-") as name, embedded_mongod(Path(name) / "m", None, 0.5) as uri:
         folder = Path(name)
         size = await asyncio.to_thread(loaded, uri, calls, None)
-        with server(folder, uri, size.database, _PATIENT) as started:
+        with server(folder, uri, size.database, PATIENT) as started:
             loom = await asyncio.to_thread(prepared, started, uri, size)
             await asyncio.to_thread(loomql, "demo", LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=size.database)
             await _send(loom.spans_url, large_trace(LARGE))
@@ -179,7 +179,7 @@ async def compare(traces: int, spans: int, rounds: int) -> Section:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
         uri = stack.enter_context(embedded_mongod(folder / "m", None, 0.5))
-        loom = stack.enter_context(server(folder, uri, "peer", _PATIENT))
+        loom = stack.enter_context(server(folder, uri, "peer", PATIENT))
         phoenix = stack.enter_context(_phoenix(folder))
         for request in requests:
             await _send(loom.spans_url, request)

@@ -36,7 +36,7 @@ INGEST: Final = "ingest 1,000 spans"
 
 _INGEST: Final = "scale_ingest"
 _OTLP: Final = {"Content-Type": PROTOBUF, "project_id": PROJECT}
-_PATIENT: Final = {"LOOMQL_QUERY_TIMEOUT_SECONDS": "300"}
+PATIENT: Final = {"LOOMQL_QUERY_TIMEOUT_SECONDS": "300"}
 """Settings of the servers: a slow answer is measured, too."""
 _PREPARED_SECONDS: Final = 3_600
 _TRACES_AT_ONCE: Final = 125
@@ -67,7 +67,7 @@ def measure_scale(folder: Path, uri: str, sizes: tuple[int, int], rounds: int, o
     with ExitStack() as stack:
         peer = stack.enter_context(ClickHouse(folder)) if clickhouse.IS_INSTALLED else None
         both = [loaded(uri, number, peer) for number in sizes]
-        started = [stack.enter_context(server(folder, uri, size.database, _PATIENT)) for size in both]
+        started = [stack.enter_context(server(folder, uri, size.database, PATIENT)) for size in both]
         servers = [prepared(loomql, uri, size) for loomql, size in zip(started, both, strict=True)]
         runner = stack.enter_context(asyncio.Runner())
         for pair in zip(*(questions(size.traces) for size in both), strict=True):

@@ -1,0 +1,25 @@
+"""The benchmark of the Explorer runs through on few calls, and measures each of its cases."""
+
+import pytest
+
+from tests.benchmarks import explorer, scale, spans
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load and convert few calls, and do not wait for two minutes until hours settle."""
+    monkeypatch.setattr(spans, "TEMPLATES", 20)
+    monkeypatch.setattr(scale, "_is_settled", lambda _: True)
+    monkeypatch.setattr(explorer, "LARGE", 600)
+
+
+@pytest.mark.usefixtures("chromium")  # which skips the test without a browser
+async def test_each_case_is_measured() -> None:
+    section = await explorer.measure(calls=1_600, rounds=1, live=1_000)
+
+    times = {name: row.loomql_ms for name, row in section.items() if row.loomql_ms is not None}
+    seen = {name: row.seen for name, row in section.items() if row.loomql_ms is None}
+    assert len(times) == 5
+    assert len(seen) == 3
+    assert all(time > 0 for time in times.values())
+    assert all(number is not None and number > 0 for number in seen.values()), seen
