@@ -58,36 +58,46 @@ class JsonTraits:
 
 def traits_of(value: object) -> JsonTraits:
     """Return the traits of a value made of dicts, lists, strings, numbers, booleans and None."""
-    separators, depth = 0, 0
+    separators = 0
     needs_conversion = has_exponents = False
     odd: list[Any] = []  # objects with a key that BSON cannot hold, outer ones first
-    level: list[Any] = [(value,)]
-    while level:
-        needs_conversion = needs_conversion or depth > MAX_DEPTH
-        depth += 1
-        inner: list[Any] = []
-        # One loop without calls, because every written value passes it.
-        for container in level:
-            members = container
-            if type(container) is dict:
-                members = container.values()
-                separators += len(container)
-                if not (_plain_keys.issuperset(container) or _are_plain(container)):
-                    odd.append(container)
+    are_plain = _plain_keys.issuperset
+    containers: list[Any] = [value if isinstance(value, dict | list) else (value,)]
+    # One loop without calls, because every written value passes it; it appends what it traverses next.
+    for container in containers:
+        if type(container) is dict:
+            separators += 2 * len(container) - 1 if container else 0
+            members = container.values()
+            if not (are_plain(container) or _are_plain(container)):
+                odd.append(container)
+        else:
             separators += len(container) - 1 if container else 0
-            for member in members:
-                kind = type(member)
-                if kind is str:
-                    continue
-                if kind is dict or kind is list:
-                    inner.append(member)
-                elif kind is int:
-                    needs_conversion = needs_conversion or not -INT64 <= member < INT64
-                elif kind is float and not _WITHOUT_EXPONENT[0] <= abs(member) < _WITHOUT_EXPONENT[1] and member:
-                    has_exponents = True
-        level = inner
+            members = container
+        for member in members:
+            kind = type(member)
+            if kind is str:
+                continue
+            if kind is dict or kind is list:
+                containers.append(member)
+            elif kind is int:
+                needs_conversion = needs_conversion or not -INT64 <= member < INT64
+            elif kind is float and not _WITHOUT_EXPONENT[0] <= abs(member) < _WITHOUT_EXPONENT[1] and member:
+                has_exponents = True
     has_odd_keys = bool(odd) and odd[0] is value
-    return JsonTraits(separators, has_odd_keys, needs_conversion or len(odd) > has_odd_keys, has_exponents)
+    needs_conversion = needs_conversion or len(odd) > has_odd_keys
+    if len(containers) > MAX_DEPTH:  # fewer cannot be nested too deep
+        needs_conversion = needs_conversion or _is_too_deep(containers[0])
+    return JsonTraits(separators, has_odd_keys, needs_conversion, has_exponents)
+
+
+def _is_too_deep(value: dict[str, Any] | list[Any]) -> bool:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        members = (container.values() if type(container) is dict else container for container in level)
+        level = [member for each in members for member in each if type(member) is dict or type(member) is list]
+        if not level:
+            return False
+    return True
 
 
 def _are_plain(keys: dict[str, Any]) -> bool:

@@ -28,6 +28,9 @@ _DIRECT_VALUES: Final = 100_000
 """Texts within both limits are parsed in one call, in 10 to 50 ms at most; slicing takes up to five times the CPU time.
 """
 
+_MAX_UNCHECKED_EXCESS: Final = 2
+"""Excess memory per byte of text that is reserved by the upper bound alone: exact counts take as long as parsing."""
+
 MAX_VALUES: Final = 1_600_000
 """Maximum values in one text, each of which takes some tens of bytes of memory; a MongoDB document holds fewer."""
 
@@ -111,7 +114,7 @@ async def _check_and_reserve(text: Text, start: int, end: int, max_values: int, 
     size = end - start
     is_small, is_direct = size <= SMALL, size <= _DIRECT_BYTES
     counts = await _scan(memory_estimate.upper_bound, text, start, end, in_this_thread=is_direct)
-    if counts.values > max_values or (reserve and counts.excess_bytes(size)):
+    if counts.values > max_values or (reserve and counts.excess_bytes(size) > _MAX_UNCHECKED_EXCESS * size):
         # Strings may contain many of the counted characters.
         counts = await _scan(memory_estimate.exact, text, start, end, in_this_thread=is_small)
     if counts.values > max_values:
