@@ -97,9 +97,47 @@ export function Grid<Row>(props: Props<Row>) {
     cancelAnimationFrame(frame.current);
     frame.current = requestAnimationFrame(() => setTop(element.scrollTop));
   };
+  // While somebody scrolls, the cells of a row stay the nodes that they were, so that nothing compares them.
+  const known = useMemo(() => new Map<number, ComponentChildren>(), [props]);
+  for (const index of known.keys()) if (index < first || index >= last) known.delete(index);
+  const cellsOf = (row: Row, index: number) => (
+    <>
+      {props.marked && (
+        <span role="cell" class="mark">
+          <input
+            type="checkbox"
+            aria-label="Select this row"
+            checked={props.marked.has(id(row))}
+            onChange={(event) => props.onMark?.(row, event.currentTarget.checked)}
+          />
+        </span>
+      )}
+      {columns.map((column, at) => (
+        <span key={column.id} role="cell" class={column.isNumber ? "number" : undefined} title={column.text?.(row)}>
+          {at === 1 ? (
+            <a
+              href={props.href(row)}
+              onClick={(event) => {
+                if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
+                event.preventDefault();
+                cursor.current = index;
+                props.onSelect(row);
+              }}
+              onDblClick={() => props.onOpen(row)}
+            >
+              {column.cell(row)}
+            </a>
+          ) : (
+            column.cell(row)
+          )}
+        </span>
+      ))}
+    </>
+  );
   const rows: ComponentChildren[] = [];
   for (let index = first; index < last; index++) {
     const row = at(index);
+    if (row && !known.has(index)) known.set(index, cellsOf(row, index));
     const y = index * ROW - offset + top;
     rows.push(
       <div
@@ -110,37 +148,7 @@ export function Grid<Row>(props: Props<Row>) {
         class={row ? "row" : "row loading"}
         style={{ transform: `translateY(${y}px)`, gridTemplateColumns: template }}
       >
-        {row && props.marked && (
-          <span role="cell" class="mark">
-            <input
-              type="checkbox"
-              aria-label="Select this row"
-              checked={props.marked.has(id(row))}
-              onChange={(event) => props.onMark?.(row, event.currentTarget.checked)}
-            />
-          </span>
-        )}
-        {row &&
-          columns.map((column, at) => (
-            <span key={column.id} role="cell" class={column.isNumber ? "number" : undefined} title={column.text?.(row)}>
-              {at === 1 ? (
-                <a
-                  href={props.href(row)}
-                  onClick={(event) => {
-                    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
-                    event.preventDefault();
-                    cursor.current = index;
-                    props.onSelect(row);
-                  }}
-                  onDblClick={() => props.onOpen(row)}
-                >
-                  {column.cell(row)}
-                </a>
-              ) : (
-                column.cell(row)
-              )}
-            </span>
-          ))}
+        {known.get(index)}
       </div>,
     );
   }

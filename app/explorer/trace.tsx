@@ -107,7 +107,8 @@ export function TracePanel({
   // The totals are read again when the first call ends, which is the head of the trace, and when the last one does.
   const again = Number(runs) + Number(timeline.steps[0]?.isRunning ?? false);
   const head = useQuery(TraceHeadDocument, { projectId: project, traceId }, { again });
-  const costs = useQuery(TraceCostsDocument, { projectId: project, traceId }, { pause: 100, again });
+  // The tree of costs takes the server longer than the calls, so it waits for them.
+  const costs = useQuery(TraceCostsDocument, calls.isWhole ? { projectId: project, traceId } : null, { again });
   const usage = useMemo(() => new Map((costs.data?.usageTree ?? []).map((node) => [node.id, node])), [costs.data]);
   const selected = address.value.get("call") ?? timeline.steps[0]?.call.id ?? null;
   const trace = head.data?.trace;

@@ -384,7 +384,7 @@ function Table({
             at={(index) => rows.at(index)}
             need={(from, to) => {
               rows.need(from, to);
-              if (from !== shown[0] || to !== shown[1]) setShown([from, to]);
+              if (paths.length > 0 && (from !== shown[0] || to !== shown[1])) setShown([from, to]);
             }}
             id={key}
             href={(row) => there("trace", link(row))}
