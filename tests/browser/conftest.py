@@ -49,17 +49,25 @@ async def chromium() -> "AsyncIterator[Browser]":
 
 
 @pytest.fixture
-async def graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[GraphiqlPage]:
-    """Open GraphiQL for the first time; after the test, require that it reported no error."""
-    async with _graphiql(chromium, demo_server_url) as page:
+async def graphiql_tab(chromium: "Browser") -> AsyncIterator[GraphiqlPage]:
+    """Open an empty page for GraphiQL; after the test, require that it reported no error."""
+    async with _graphiql_tab(chromium) as page:
         yield page
     assert page.complaints == []
+
+
+@pytest.fixture
+async def graphiql(graphiql_tab: GraphiqlPage, demo_server_url: str) -> GraphiqlPage:
+    """Open GraphiQL for the first time."""
+    await graphiql_tab.open(demo_server_url)
+    return graphiql_tab
 
 
 @pytest.fixture(scope="module")
 async def shared_graphiql(chromium: "Browser", demo_server_url: str) -> AsyncIterator[GraphiqlPage]:
     """Open GraphiQL once for all tests of a file that each use another tab; opening it takes seconds."""
-    async with _graphiql(chromium, demo_server_url) as page:
+    async with _graphiql_tab(chromium) as page:
+        await page.open(demo_server_url)
         yield page
 
 
@@ -72,11 +80,9 @@ async def new_tab(shared_graphiql: GraphiqlPage) -> AsyncIterator[GraphiqlPage]:
 
 
 @asynccontextmanager
-async def _graphiql(chromium: "Browser", url: str) -> AsyncIterator[GraphiqlPage]:
+async def _graphiql_tab(chromium: "Browser") -> AsyncIterator[GraphiqlPage]:
     context = await chromium.new_context(color_scheme="light", viewport={"width": 1400, "height": 850})
-    page = GraphiqlPage(await context.new_page())
-    await page.open(url)
-    yield page
+    yield GraphiqlPage(await context.new_page())
     await context.close()
 
 

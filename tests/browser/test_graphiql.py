@@ -41,36 +41,17 @@ async def test_graphiql_starts_with_a_name_an_icon_and_thirteen_tabs(graphiql: G
     ]
 
 
-@pytest.mark.parametrize(("name", "path"), [("Docs", "/docs"), ("Explorer", "/")])
-async def test_graphiql_and_the_other_pages_link_each_other(
-    graphiql: GraphiqlPage, demo_server_url: str, name: str, path: str
-) -> None:
-    await graphiql.page.get_by_role("link", name=name, exact=True).click()
-    await graphiql.page.wait_for_url(f"{demo_server_url}{path}")
-    await graphiql.page.get_by_role("link", name="GraphiQL", exact=True).first.click()
+async def test_graphiql_and_the_other_pages_link_each_other(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+    for name, path in (("Docs", "/docs"), ("Explorer", "/")):
+        await graphiql.page.get_by_role("link", name=name, exact=True).click()
+        await graphiql.page.wait_for_url(f"{demo_server_url}{path}")
+        await graphiql.page.get_by_role("link", name="GraphiQL", exact=True).first.click()
 
-    await graphiql.page.wait_for_url(f"{demo_server_url}/graphql")
+        await graphiql.page.wait_for_url(f"{demo_server_url}/graphql")
 
 
-async def test_all_tabs_and_a_new_one_can_be_clicked(graphiql: GraphiqlPage) -> None:
+async def test_documentation_cuts_off_neither_its_shortcut_nor_a_tab(graphiql: GraphiqlPage) -> None:
     await graphiql.page.set_viewport_size({"width": 1440, "height": 900})
-    await graphiql.page.get_by_label("Show Documentation Explorer").click()
-    await graphiql.open_tab()
-
-    tabs = await graphiql.page.get_by_role("tab").all()
-
-    for tab in tabs:
-        await tab.click(trial=True)
-    assert len(tabs) == 14
-    assert await tabs[-1].get_attribute("aria-selected") == "true"
-    bottoms = [box["y"] + box["height"] for tab in tabs if (box := await tab.bounding_box())]
-    session = await graphiql.page.locator("#graphiql-session").bounding_box()
-    assert session is not None
-    assert max(bottoms) <= session["y"]
-    assert session["y"] + session["height"] <= 900
-
-
-async def test_shortcut_in_the_search_of_the_documentation_is_not_cut_off(graphiql: GraphiqlPage) -> None:
     await graphiql.page.get_by_label("Show Documentation Explorer").click()
     field = graphiql.page.get_by_role("combobox")
 
@@ -84,9 +65,23 @@ async def test_shortcut_in_the_search_of_the_documentation_is_not_cut_off(graphi
 
     assert 0 < needed < shown
 
+    await graphiql.open_tab()
+    tabs = await graphiql.page.get_by_role("tab").all()
+
+    for tab in tabs:
+        await tab.click(trial=True)
+    assert len(tabs) == 14
+    assert await tabs[-1].get_attribute("aria-selected") == "true"
+    bottoms = [box["y"] + box["height"] for tab in tabs if (box := await tab.bounding_box())]
+    session = await graphiql.page.locator("#graphiql-session").bounding_box()
+    assert session is not None
+    assert max(bottoms) <= session["y"]
+    assert session["y"] + session["height"] <= 900
+
 
 @pytest.mark.parametrize(("tab", "selected"), [("LatestTraces", "calls"), ("Dataset", "objs")])
-async def test_explorer_panel_opens_at_the_query(graphiql: GraphiqlPage, tab: str, selected: str) -> None:
+async def test_explorer_panel_opens_at_the_query(shared_graphiql: GraphiqlPage, tab: str, selected: str) -> None:
+    graphiql = shared_graphiql
     await graphiql.choose(tab)
     await graphiql.page.get_by_label("Show GraphiQL Explorer").click()
 
@@ -100,17 +95,20 @@ async def test_explorer_panel_opens_at_the_query(graphiql: GraphiqlPage, tab: st
     await until(is_in_view, bool)
     # The panel shows lists as text, which it cannot edit.
     assert await graphiql.page.locator(".graphiql-explorer-root").get_by_text('[{field: "').count() >= 1
+    await graphiql.page.get_by_label("Hide GraphiQL Explorer").click()
+    assert graphiql.complaints == []
 
 
 @pytest.mark.parametrize("visits", [1, 2])
 async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
-    graphiql: GraphiqlPage, demo_server_url: str, visits: int
+    graphiql_tab: GraphiqlPage, demo_server_url: str, visits: int
 ) -> None:
+    graphiql = graphiql_tab
     query = '{ calls(projectId: "demo/assistant", first: 1) { nodes { id traceName } } }'
     async with httpx.AsyncClient(base_url=demo_server_url) as client:
         [call] = (await client.post("/graphql", json={"query": query})).json()["data"]["calls"]["nodes"]
-    if visits == 1:
-        await graphiql.page.evaluate("localStorage.clear()")
+    if visits == 2:
+        await graphiql.open(demo_server_url)
 
     await graphiql.page.goto(f"{demo_server_url}/weave/demo/assistant/r/call/{call['id']}")
     tabs = await until(graphiql.tabs, lambda tabs: "Call" in tabs)
@@ -283,7 +281,8 @@ async def test_two_fields_of_a_one_of_input_are_marked_as_an_error(new_tab: Grap
     await until(new_tab.problems, lambda problems: problems == expected)
 
 
-async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPage, demo_server_url: str) -> None:
+async def test_subscription_shows_changes_by_other_clients(new_tab: GraphiqlPage, demo_server_url: str) -> None:
+    graphiql = new_tab
     project = f"browser/{uuid.uuid4().hex}"
     start = {
         "projectId": project,
@@ -310,11 +309,13 @@ async def test_subscription_shows_changes_by_other_clients(graphiql: GraphiqlPag
     event = {"type": "STARTED", "call": {"opName": "from_elsewhere"}}
     assert answer["data"] == {"callEvents": event}
     assert (await websocket.value).url == f"{demo_server_url}/graphql".replace("http", "ws", 1)
+    await graphiql.stop()
 
 
 async def test_live_query_shows_call_events_until_it_is_stopped(
-    graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
+    shared_graphiql: GraphiqlPage, demo_server_url: str, tmp_path: Path
 ) -> None:
+    graphiql = shared_graphiql
     await graphiql.choose("LiveCalls")
     async with graphiql.page.expect_websocket() as opened:
         await graphiql.run()
@@ -346,3 +347,4 @@ async def test_live_query_shows_call_events_until_it_is_stopped(
     ]
     assert [event["call"]["traceName"] for event in events] == ["answer", "answer", "renamed", "renamed"]
     assert await graphiql.answer() == seen[-1]
+    assert graphiql.complaints == []

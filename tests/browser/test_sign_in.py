@@ -129,27 +129,27 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
     assert kept == "{}"
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        ({"state": "another"}, "The answer belongs to another sign-in"),
-        ({"iss": "https://evil.example"}, "The answer belongs to another sign-in"),
-        ({"error": "access_denied"}, "The issuer denied access. You may have cancelled"),
-        ({"error": "access_denied", "error_description": "Not you."}, "The issuer denied access. Not you."),
-        ({"error": "login_required"}, "The issuer ended the sign-in: login_required"),
-        ({"code": "stolen"}, "refused the request: The grant is not valid."),
-    ],
-)
+REFUSALS: list[tuple[dict[str, str], str]] = [
+    ({"state": "another"}, "The answer belongs to another sign-in"),
+    ({"iss": "https://evil.example"}, "The answer belongs to another sign-in"),
+    ({"error": "access_denied"}, "The issuer denied access. You may have cancelled"),
+    ({"error": "access_denied", "error_description": "Not you."}, "The issuer denied access. Not you."),
+    ({"error": "login_required"}, "The issuer ended the sign-in: login_required"),
+    ({"code": "stolen"}, "refused the request: The grant is not valid."),
+]
+
+
 async def test_refused_sign_in_says_why_and_can_be_repeated(
-    chromium: "Browser", serve: Serve, issuer: StandInIssuer, answer: dict[str, str], reason: str
+    chromium: "Browser", serve: Serve, issuer: StandInIssuer
 ) -> None:
-    issuer.sign_in_answer = answer
     with serve(**at(issuer)) as url:
         async with opened(chromium, url + ADDRESS) as page:
-            await sign_in(page)
-            await form(page).get_by_role("alert").wait_for()
-            assert reason in await told(page)
-            assert page.url == url + ADDRESS
+            for answer, reason in REFUSALS:
+                issuer.sign_in_answer = answer
+                await sign_in(page)
+                await form(page).get_by_role("alert").wait_for()
+                assert reason in await told(page)
+                assert page.url == url + ADDRESS
 
             issuer.sign_in_answer = {}
             await sign_in(page)
@@ -168,28 +168,26 @@ async def test_answer_that_nobody_asked_for_is_ignored(
     assert issuer.grants == []
 
 
-@pytest.mark.parametrize(
-    ("claims", "reason"),
-    [
-        ({"nonce": "another"}, "The issuer's id token is for another sign-in"),
-        ({"iss": "https://evil.example"}, "The issuer's id token is for another sign-in"),
-        ({"iat": 4_000_000_000, "exp": 4_000_000_600}, "min behind the issuer's"),
-        ({"iat": 1_700_000_000, "exp": 1_700_000_600}, "min ahead of the issuer's"),
-        ({"sub": None}, "The server does not accept the issuer's token."),
-    ],
-)
-async def test_token_that_is_not_accepted_says_why(
-    chromium: "Browser", serve: Serve, issuer: StandInIssuer, claims: dict[str, object], reason: str
-) -> None:
-    issuer.id_token = claims
+NOT_ACCEPTED: list[tuple[dict[str, object], str]] = [
+    ({"nonce": "another"}, "The issuer's id token is for another sign-in"),
+    ({"iss": "https://evil.example"}, "The issuer's id token is for another sign-in"),
+    ({"iat": 4_000_000_000, "exp": 4_000_000_600}, "min behind the issuer's"),
+    ({"iat": 1_700_000_000, "exp": 1_700_000_600}, "min ahead of the issuer's"),
+    ({"sub": None}, "The server does not accept the issuer's token."),
+]
+
+
+async def test_token_that_is_not_accepted_says_why(chromium: "Browser", serve: Serve, issuer: StandInIssuer) -> None:
     issuer.gives_refresh_tokens = True
     with serve(**at(issuer)) as url:
         async with opened(chromium, url + ADDRESS) as page:
-            await sign_in(page)
-            await form(page).get_by_role("alert").wait_for()
-            assert reason in await told(page)
-            assert page.url == url + ADDRESS
-    assert len(issuer.grants) == 1
+            for number, (claims, reason) in enumerate(NOT_ACCEPTED, 1):
+                issuer.id_token = claims
+                await sign_in(page)
+                await form(page).get_by_role("alert").wait_for()
+                assert reason in await told(page)
+                assert page.url == url + ADDRESS
+                assert len(issuer.grants) == number
 
 
 async def test_access_token_for_the_server_is_preferred_to_the_id_token(

@@ -1,6 +1,5 @@
 """Tests of the command in separate processes: output, exit codes and remaining files and processes."""
 
-import json
 import os
 import re
 import signal
@@ -290,10 +289,3 @@ def test_invalid_project_id_is_refused_before_anything_starts(data_dir: Path) ->
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (1, 1, "")
     assert "'nonsense' is not a project id; write entity/project" in done.stderr
     assert not data_dir.exists()
-
-
-def test_query_through_serve_returns_json_data(data_dir: Path, tmp_path: Path) -> None:
-    with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
-        answer = httpx.post(server.url, json={"query": "{ __typename }"})
-
-    assert json.loads(answer.content)["data"] == {"__typename": "Query"}

@@ -74,26 +74,28 @@ async def written(calls: CallsStore, random: Random, number: int = 60) -> None:
 
 async def expected_traces(database: Database, keeps: Callable[[Row], bool] = lambda _: True) -> list[Row]:
     """Return the traces whose heads are kept, with `FIELDS`, computed from all visible calls."""
+    return [trace for head, trace in await heads_and_traces(database) if keeps(head)]
+
+
+async def heads_and_traces(database: Database) -> list[tuple[Row, Row]]:
+    """Return each trace with `FIELDS`, computed from all visible calls, after the call that is its head."""
     visible = [call async for call in database.calls.find({"project_id": PROJECT, "visible": True})]
-    traces: list[Row] = []
+    traces: list[tuple[Row, Row]] = []
     keys = sorted({(PROJECT, call["trace_id"]) for call in visible})
     totals = await TracesStore(database).totals(keys, TOKENS_AND_COST)
     for key in keys:
         of_trace = [call for call in visible if call["trace_id"] == key[1]]
         by_age = sorted(of_trace, key=lambda call: (call["started_at"], call["id"]))
         head = next((call for call in by_age if call.get("parent_id") is None), by_age[0])
-        if keeps(head):
-            traces.append(
-                {name: head.get(name) for name in ("id", "status", "started_at", "ended_at", "latency_ms")}
-                | {
-                    "trace_id": key[1],
-                    "name": head["trace_name"],
-                    "num_calls": len(of_trace),
-                    "num_errors": sum(call["status"] == "error" for call in of_trace),
-                    "total_tokens": totals[key]["usage"]["total_tokens"],
-                    "total_cost": totals[key]["usage"]["cost"],
-                }
-            )
+        trace = {name: head.get(name) for name in ("id", "status", "started_at", "ended_at", "latency_ms")} | {
+            "trace_id": key[1],
+            "name": head["trace_name"],
+            "num_calls": len(of_trace),
+            "num_errors": sum(call["status"] == "error" for call in of_trace),
+            "total_tokens": totals[key]["usage"]["total_tokens"],
+            "total_cost": totals[key]["usage"]["cost"],
+        }
+        traces.append((head, trace))
     return traces
 
 
