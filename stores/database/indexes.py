@@ -178,7 +178,7 @@ INDEXES: Final = (
     Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
     Index("trace_totals", "project_id hours", "the totals of traces with calls in some hours"),
     *(
-        Index("trace_totals", f"project_id {path}", f"traces by {what}; of equal ones by id, MongoDB sorts them")
+        Index("trace_totals", f"project_id {path} id", f"traces by {what}, of equal ones by id")
         for path, what in (
             ("total_cost", "cost"),
             ("total_tokens", "tokens"),
@@ -188,7 +188,7 @@ INDEXES: Final = (
     ),
     Index("trace_totals", "project_id turns.thread", "the traces of a thread", exists="turns.thread"),
     *(
-        Index("thread_totals", f"project_id {path}", f"threads by {what}; of equal ones by id, MongoDB sorts them")
+        Index("thread_totals", f"project_id {path} id", f"threads by {what}, of equal ones by id")
         for path, what in (
             ("total_cost", "cost"),
             ("total_tokens", "tokens"),
@@ -245,6 +245,16 @@ RETIRED: Final = {
     ),
     "feedback": ("created_at_desc_id", "feedback_type_created_at_id", "feedback_type_created_at_desc_id"),
     "projects": ("last_activity_at_desc_id",),
+    "trace_totals": ("total_cost", "total_tokens", "latency_ms", "num_errors"),
+    "thread_totals": (
+        "total_cost",
+        "total_tokens",
+        "num_calls",
+        "num_errors",
+        "turn_count",
+        "p50_turn_duration_ms",
+        "p99_turn_duration_ms",
+    ),
 }
 """Names of replaced indexes to drop, by collection; a name never returns."""
 

@@ -41,6 +41,7 @@ from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.indexes import index_by
 from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
+from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.hours import HOUR, hour_expression, hour_of, state_key
@@ -333,11 +334,12 @@ class TotalsWriter:
         crowded = {"_id": f"{self._project_id}:#{hour}", "project_id": self._project_id, "hours": [ALWAYS, hour]}
         in_hour = {**self._visible, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         with_hour = {"project_id": self._project_id, "hours": hour}
-        stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, hint=BY_HOUR)
+        by_hour = index_hint(self._database.trace_totals, BY_HOUR)
+        stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, **by_hour)
         others = {total["_id"]: total.get("trace_id") async for total in stored}
         known = {*others}
         number = 0
-        async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
+        async for rows in self._grouped(in_hour, BY_START):
             number += len(rows)
             if number > MAX_TRACES_OF_HOUR or found.are_too_many:
                 return HourTotals(found.state, [crowded])
@@ -384,15 +386,16 @@ class TotalsWriter:
             {"$project": {"_id": 0, "trace_id": 1}},
             {"$group": {"_id": "$trace_id", "number": {"$sum": 1}}},
         ]
-        rows = self._database.calls.aggregate(stages, hint=_BY_TRACE)
+        rows = self._database.calls.aggregate(stages, **index_hint(self._database.calls, _BY_TRACE))
         return {row["_id"]: row["number"] async for row in rows}
 
     async def _grouped(
-        self, found: Stages, session: Session | None = None, **options: str
+        self, match: Document, index: str, session: Session | None = None
     ) -> AsyncIterator[list[Document]]:
-        """Yield the rows of traces in batches."""
-        stages = [*found, *_stages_of_totals()]
-        rows = self._database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **options)
+        """Yield the rows of the traces of calls that match and that an index finds, in batches."""
+        calls, stages = self._database.calls, [{"$match": match}, *_stages_of_totals()]
+        by_index = index_hint(calls, index)
+        rows = calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **by_index)
         batch: list[Document] = []
         size = 0
         async for row in rows:
@@ -414,8 +417,7 @@ class TotalsWriter:
         """Compute the totals of those traces that have calls."""
         totals: list[Document] = []
         if trace_ids:
-            of_traces: Stages = [{"$match": self._calls_of(trace_ids)}]
-            async for rows in self._grouped(of_traces, session, hint=_BY_TRACE):
+            async for rows in self._grouped(self._calls_of(trace_ids), _BY_TRACE, session):
                 totals += await self._totals(rows, prices, session)
         return totals
 
@@ -450,7 +452,8 @@ class TotalsWriter:
         by_age = {"trace_id": 1, "started_at": 1, "id": 1}
         stages: Stages = [{"$match": self._calls_of(trees)}, {"$sort": by_age}, {"$project": shown}]
         calls: dict[str, list[Document]] = {trace_id: [] for trace_id in trees}
-        rows = self._database.calls.aggregate(stages, session=session, hint=_BY_TRACE, batchSize=_BATCH)
+        by_trace = index_hint(self._database.calls, _BY_TRACE)
+        rows = self._database.calls.aggregate(stages, session=session, batchSize=_BATCH, **by_trace)
         while batch := await rows.to_list(_BATCH):
             for call in batch:
                 calls[call["trace_id"]].append(call)
