@@ -474,7 +474,7 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                 except OperationFailure as error:
                     # Without recent writes the snapshot is old, and MongoDB may just have discarded it.
                     if lacks_index(error):  # it has just been dropped, or is still being built
-                        await distrust_indexes(store.database.calls.database)
+                        await distrust_indexes(store.database.calls)
                     elif error.code != _SNAPSHOT_TOO_OLD:
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)

@@ -27,8 +27,6 @@ from stores.database.collections import Collection, Document
 from stores.database.indexes import INDEXES, Keys
 
 if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorDatabase
-
     from stores.database.driver import Hint
 
 Stages = Sequence[Mapping[str, Any]]
@@ -345,8 +343,9 @@ def lacks_index(error: Exception) -> bool:
     return isinstance(error, OperationFailure) and _NO_INDEX in str(error)
 
 
-async def distrust_indexes(database: "AsyncIOMotorDatabase[Document]") -> None:
-    """Give no hints to missing indexes for a while."""
+async def distrust_indexes(collection: Collection) -> None:
+    """Give no hints to indexes that the database of a collection lacks, for a while."""
+    database = collection.database
     for name, known in _known(database).items():
         try:
             built = await complete_indexes(database[name])

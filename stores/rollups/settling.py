@@ -125,7 +125,7 @@ class Settling:
         except OperationFailure as error:
             if not lacks_index(error):
                 raise
-            await distrust_indexes(self.database.calls.database)
+            await distrust_indexes(self.database.calls)
             await run_paced(self.database, self._steps(project_id), pause, deadline)
 
     async def _steps(self, project_id: str) -> WorkSteps:

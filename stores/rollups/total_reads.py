@@ -17,7 +17,7 @@ from stores.paging import Order, Row, SortKey
 from stores.query.explain import Plan, explain
 from stores.rollups.parents import BY_START
 from stores.rollups.reads import Coverage, DimensionMatch
-from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_TURNS, TOTAL_COST, cost_of, total_key, totals_of
+from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_THREADS, TOTAL_COST, cost_of, total_key, totals_of
 
 Stages = list[dict[str, Any]]
 
@@ -118,7 +118,7 @@ class StoredTotals:
         traces = await cls.find(database, project_id, session, wanted, of_threads=True)
         if traces is None or traces.prices:
             return None
-        many = {"project_id": project_id, "hours": MANY_TURNS}
+        many = {"project_id": project_id, "hours": MANY_THREADS}
         by_hour = index_hint(database.trace_totals, BY_HOUR)
         if await database.trace_totals.find_one(many, {"_id": 1}, session=session, **by_hour):
             return None

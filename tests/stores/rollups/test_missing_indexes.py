@@ -64,7 +64,7 @@ async def test_queries_and_settling_go_on_without_the_indexes_that_they_name(
 
     await database.ensure_indexes()
     monkeypatch.setattr(scan_order, "MISSING_SECONDS", 0)
-    await scan_order.distrust_indexes(database.calls.database)
+    await scan_order.distrust_indexes(database.calls)
     commands.sent.clear()
     assert await answers(database) == expected
     assert {body["hint"] for _, body in commands.sent if "hint" in body} & {name for _, name in named}
