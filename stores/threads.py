@@ -32,7 +32,7 @@ from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query, in_scan_slot
 from stores.database.driver import all_rows
 from stores.database.indexes import index_by
-from stores.database.scan_order import scan_hint
+from stores.database.scan_order import index_hint, scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.ids import check_project_id
@@ -654,7 +654,8 @@ class _Threads:
         first_key = order.keys[0]
         path, direction = _ORDERED_BY[first_key.path], first_key.direction(backward=request.backward)
         stages = self._first_turns(order, request, turns)
-        rows = await all_rows(self.database.calls, stages, turns + 1, self.session, _INDEXES[path])
+        calls = self.database.calls
+        rows = await all_rows(calls, stages, turns + 1, self.session, **index_hint(calls, _INDEXES[path]))
         found = sorted((row for row in rows if row["first"] is not None), key=lambda row: direction * row["first"])
         if len(found) > max_threads:
             end = found[max_threads]["first"]
@@ -779,12 +780,12 @@ class _Threads:
         calls, request = self.database.calls, PageRequest(size)
         if self.is_by_turns(order):
             stages = self._first_turns(order, request, _FIRST_TURNS + 2 * (size + 1))
-            return await explain(calls, stages, _INDEXES[_ORDERED_BY[order.keys[0].path]])
+            return await explain(calls, stages, **index_hint(calls, _INDEXES[_ORDERED_BY[order.keys[0].path]]))
         keys = {key.path for key in order.keys if key.path not in order.computed}
         if stored := await self._stored(keys):
             return await stored.explain(order, self._match, size + 1)
         stages, _ = self._grouped(self.filter, _with_traces(self._needed(keys)), collects_durations=True)
-        return await explain(calls, stages, (await scan_hint(calls, stages)).get("hint"))
+        return await explain(calls, stages, **await scan_hint(calls, stages))
 
     async def count(self, limit: int | None) -> int:
         """Count the threads, up to `limit`."""

@@ -23,7 +23,7 @@ from stores.costs.pricing import UNKNOWN_MODEL, Prices
 from stores.database import Database, Document
 from stores.database.error_translation import CONVERSION_FAILURE
 from stores.database.indexes import index_by
-from stores.database.scan_order import scan_hint
+from stores.database.scan_order import index_hint, scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError, NewModelError
 
@@ -227,7 +227,8 @@ async def _models_of(
 async def _read_fingerprint(database: Database, project_id: str) -> _Fingerprint:
     """Read the fingerprint of the stored prices from an index."""
     stages = [{"$match": {"project_id": project_id}}, _FINGERPRINT]
-    marks = await database.costs.aggregate(stages, hint=index_by("costs", "project_id", "created_at")).to_list(None)
+    by_index = index_hint(database.costs, index_by("costs", "project_id", "created_at"))
+    marks = await database.costs.aggregate(stages, **by_index).to_list(None)
     return (marks[0]["number"], marks[0]["made"], marks[0]["last"]) if marks else _EMPTY
 
 

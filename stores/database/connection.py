@@ -23,7 +23,7 @@ from stores.database.collections import Collections, Document
 from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
-from stores.database.scan_order import distrust_indexes
+from stores.database.scan_order import complete_indexes, distrust_indexes, lacks_index
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
@@ -259,12 +259,11 @@ class Database(Collections):
         Without those of a running build: the process that builds an index fails if another one drops it.
         """
         try:
-            found = await self._database.command("listIndexes", collection, includeIndexBuildInfo=True)
+            return await complete_indexes(self._database[collection])
         except OperationFailure as error:
             if error.code != _NAMESPACE_NOT_FOUND:  # a new database has no collections
                 raise
             return set()
-        return {each["spec"]["name"] for each in found["cursor"]["firstBatch"] if "indexBuildInfo" not in each}
 
     async def run(self, operation: Awaitable[_R]) -> _R:
         """Await a database operation, translate its driver errors and return its result.
@@ -474,8 +473,9 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                     token = IN_PYTHON.set(True)
                 except OperationFailure as error:
                     # Without recent writes the snapshot is old, and MongoDB may just have discarded it.
-                    # An index of a hint may just have been dropped.
-                    if error.code != _SNAPSHOT_TOO_OLD and not distrust_indexes(store.database.calls.database, error):
+                    if lacks_index(error):  # it has just been dropped, or is still being built
+                        await distrust_indexes(store.database.calls)
+                    elif error.code != _SNAPSHOT_TOO_OLD:
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)
         finally:

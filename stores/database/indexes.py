@@ -23,7 +23,8 @@ class Index:
         equals: values that a document must have to be indexed.
         unique: True if no two documents may have the same keys.
         compressed: True if MongoDB compresses the index on disk. It halves an index whose keys come almost in order.
-            An index of random keys rewrites its pages too often: mongod would take 1.5 times as long for a write.
+            An index of random keys rewrites its pages too often: mongod would take 1.5 times as long for a write of
+            calls. Totals have random keys too, but there are few, and a background job writes them.
     """
 
     collection: str
@@ -178,7 +179,7 @@ INDEXES: Final = (
     Index("rollups", "project_id unit started_at", "the roll-ups of hours or days in a time range"),
     Index("trace_totals", "project_id hours", "the totals of traces with calls in some hours"),
     *(
-        Index("trace_totals", f"project_id {path}", f"traces by {what}; of equal ones by id, MongoDB sorts them")
+        Index("trace_totals", f"project_id {path} id", f"traces by {what}, of equal ones by id", compressed=True)
         for path, what in (
             ("total_cost", "cost"),
             ("total_tokens", "tokens"),
@@ -188,7 +189,7 @@ INDEXES: Final = (
     ),
     Index("trace_totals", "project_id turns.thread", "the traces of a thread", exists="turns.thread"),
     *(
-        Index("thread_totals", f"project_id {path}", f"threads by {what}; of equal ones by id, MongoDB sorts them")
+        Index("thread_totals", f"project_id {path} id", f"threads by {what}, of equal ones by id", compressed=True)
         for path, what in (
             ("total_cost", "cost"),
             ("total_tokens", "tokens"),
@@ -245,6 +246,16 @@ RETIRED: Final = {
     ),
     "feedback": ("created_at_desc_id", "feedback_type_created_at_id", "feedback_type_created_at_desc_id"),
     "projects": ("last_activity_at_desc_id",),
+    "trace_totals": ("total_cost", "total_tokens", "latency_ms", "num_errors"),
+    "thread_totals": (
+        "total_cost",
+        "total_tokens",
+        "num_calls",
+        "num_errors",
+        "turn_count",
+        "p50_turn_duration_ms",
+        "p99_turn_duration_ms",
+    ),
 }
 """Names of replaced indexes to drop, by collection; a name never returns."""
 

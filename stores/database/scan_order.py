@@ -10,6 +10,9 @@ collection by each before it decides, and it may decide for an order in which it
 
 MongoDB's planner decides alone where it does so well: if an index answers all conditions, if few documents have one of
 the values, and if an operator added an index for one of the fields.
+
+Other queries name the index that serves them by `index_hint`. MongoDB refuses a hint to an index that it lacks, such as
+one that a server still builds. Then `distrust_indexes` finds out which ones are missing, and the query is repeated.
 """
 
 import time
@@ -38,6 +41,9 @@ SHARES_SECONDS: Final = 600.0
 INDEXES_SECONDS: Final = 5.0
 """Time for which a process uses a list of indexes."""
 
+MISSING_SECONDS: Final = 60.0
+"""Time after which a process tries the index of a hint again: by default no query lasts longer."""
+
 _SAMPLE: Final = 100
 """Documents of an estimate. MongoDB picks them at random, which costs as much as reading them."""
 
@@ -57,8 +63,8 @@ _READING_STAGES: Final = {"$match", "$set", "$sort", "$unwind", "$limit", "$skip
 _EQUAL: Final = {"$eq", "$in"}
 _RANGE: Final = {"$gt", "$gte", "$lt", "$lte"}
 _NO_INDEX: Final = "hint provided does not correspond to an existing index"
-_UNLISTED: Final = (13, 166)
-"""MongoDB's errors if its user may not list indexes, and if the collection is a view."""
+_UNLISTED: Final = (13, 26, 166)
+"""MongoDB's errors if its user may not list indexes, and if the collection does not exist or is a view."""
 
 
 @dataclass(slots=True)
@@ -202,10 +208,15 @@ class _BuiltIndex:
 
 @dataclass(slots=True)
 class _Known:
-    """The indexes of a collection and the shares of its projects, as a process last read them."""
+    """The indexes of a collection and the shares of its projects, as a process last read them.
+
+    `missing` names the indexes of LoomQL that MongoDB lacks.
+    """
 
     indexes: Sequence[_BuiltIndex] = ()
     indexes_until: float = 0
+    missing: frozenset[str] = frozenset()
+    missing_until: float = 0
     shares: Mapping[str, float] = field(default_factory=dict)
     shares_until: float = 0
 
@@ -321,13 +332,36 @@ def _choose(indexes: Sequence[_BuiltIndex], conditions: _Conditions, order: Keys
     return best.name if by_value is None or by_value.keys[0][0] == best.keys[0][0] else ""
 
 
-def distrust_indexes(database: object, error: OperationFailure) -> bool:
-    """Give no hints for a while if MongoDB lacks the index of one; return True if that is the error."""
-    if _NO_INDEX not in str(error):
-        return False
-    for known in _known(database).values():
+def index_hint(collection: Collection, name: str) -> dict[str, Any]:
+    """Return the driver's argument `hint` for an index of LoomQL; empty if MongoDB lacked it a moment ago."""
+    known = _known(collection.database).setdefault(collection.name, _Known())
+    return {} if name in known.missing and time.monotonic() < known.missing_until else {"hint": name}
+
+
+def lacks_index(error: Exception) -> bool:
+    """Return True if MongoDB lacks the index of a hint."""
+    return isinstance(error, OperationFailure) and _NO_INDEX in str(error)
+
+
+async def distrust_indexes(collection: Collection) -> None:
+    """Give no hints to indexes that the database of a collection lacks, for a while."""
+    database = collection.database
+    for name, known in _known(database).items():
+        try:
+            built = await complete_indexes(database[name])
+        except OperationFailure as unlisted:
+            if unlisted.code not in _UNLISTED:
+                raise
+            built = set()
+        wanted = {index.name for index in INDEXES if index.collection == name}
+        known.missing, known.missing_until = frozenset(wanted - built), time.monotonic() + MISSING_SECONDS
         known.indexes, known.indexes_until = (), time.monotonic() + INDEXES_SECONDS
-    return True
+
+
+async def complete_indexes(collection: Collection) -> set[str]:
+    """Return the names of a collection's indexes, without those that MongoDB still builds."""
+    found = await collection.database.command("listIndexes", collection.name, includeIndexBuildInfo=True)
+    return {each["spec"]["name"] for each in found["cursor"]["firstBatch"] if "indexBuildInfo" not in each}
 
 
 def _paths_read(stages: Stages) -> set[str] | None:

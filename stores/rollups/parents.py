@@ -16,6 +16,7 @@ from typing import Final
 from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.indexes import index_by
+from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
 from stores.hours import hour_expression
 from stores.rollups.documents import PARENTS
@@ -69,7 +70,8 @@ async def hours_of_parents(
         {"$unwind": "$parent"},
         {"$group": {"_id": "$parent.hour"}},
     ]
-    rows = database.calls.aggregate(stages, session=session, hint=BY_START, allowDiskUse=True)
+    by_start = index_hint(database.calls, BY_START)
+    rows = database.calls.aggregate(stages, session=session, allowDiskUse=True, **by_start)
     return {row["_id"] async for row in rows}
 
 
@@ -104,7 +106,8 @@ async def find_parents(
         {"$project": {"id": 1, "hours": "$hours._id"}},
         {"$limit": MAX_PARENTS + 1},
     ]
-    rows = database.calls.aggregate(stages, session=session, hint=_BY_SCOPE, allowDiskUse=True)
+    by_scope = index_hint(database.calls, _BY_SCOPE)
+    rows = database.calls.aggregate(stages, session=session, allowDiskUse=True, **by_scope)
     return {row["id"]: set(row["hours"]) async for row in rows}
 
 

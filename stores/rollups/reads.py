@@ -9,6 +9,7 @@ from stores import times
 from stores.costs import Prices
 from stores.database import Database, Document
 from stores.database.driver import all_rows
+from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, OWN_ONLY, VERSION, day_of, hour_of, marks_of
 from stores.rollups.documents import CALLS, TOTALS, VALUES, merged_value
@@ -224,7 +225,8 @@ class Coverage:
             return database.rollups.aggregate([match, *stages], session=session, allowDiskUse=True)
         union: Document = {"$unionWith": {"coll": database.rollups.name, "pipeline": [match]}}
         found = [{"$match": {"$or": self.live}}, union, *stages]
-        return database.calls.aggregate(found, session=session, allowDiskUse=True, hint=BY_START)
+        by_start = index_hint(database.calls, BY_START)
+        return database.calls.aggregate(found, session=session, allowDiskUse=True, **by_start)
 
     async def split_by_price(
         self, database: Database, session: Session, families: Sequence[str], prices: Prices
@@ -335,16 +337,15 @@ async def read_rows(
         {"$match": {"$or": [match for each in coverages for match in each.rollups(families)]}},
         *of_rollups,
     ]
-    collection = database.rollups
-    hint: str | None = None
+    collection, hint = database.rollups, dict[str, Any]()
     if live := [match for each in coverages for match in each.live]:
         # MongoDB takes 15 ms to choose an index for each range. Only the main collection of a pipeline takes a hint.
-        collection, hint = database.calls, BY_START
+        collection, hint = database.calls, index_hint(database.calls, BY_START)
         stages = [
             *of_calls([{"$match": {"$or": live}}]),
             {"$unionWith": {"coll": database.rollups.name, "pipeline": stages}},
         ]
-    return await all_rows(collection, [*stages, *further], _BATCH_SIZE, session, hint)
+    return await all_rows(collection, [*stages, *further], _BATCH_SIZE, session, **hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +421,8 @@ async def _count_rest(
     if live and (limit is None or number < limit):
         at_most = [] if limit is None else [{"$limit": limit - number}]
         of_calls: Pipeline = [{"$match": {"$or": live}}, *at_most, {"$count": "count"}, *union]
-        number += sum(row["count"] for row in await all_rows(database.calls, of_calls, 3, session, BY_START))
+        rows = await all_rows(database.calls, of_calls, 3, session, **index_hint(database.calls, BY_START))
+        number += sum(row["count"] for row in rows)
     return number
 
 

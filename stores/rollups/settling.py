@@ -21,12 +21,15 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
+from pymongo.errors import OperationFailure
+
 from stores import ids, times
 from stores.costs.model_names import tier_bounds
 from stores.database import Database, Document, database_query
 from stores.database.error_translation import store_error
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.project_registry import PURGING
+from stores.database.scan_order import distrust_indexes, lacks_index
 from stores.database.transactions import Session
 from stores.errors import UnavailableError
 from stores.hours import (
@@ -116,7 +119,14 @@ class Settling:
         Raises:
             UnavailableError: if the database is unreachable; the work continues when it is back.
         """
-        await run_paced(self.database, self._steps(project_id), pause, deadline_in(seconds))
+        deadline = deadline_in(seconds)
+        try:
+            await run_paced(self.database, self._steps(project_id), pause, deadline)
+        except OperationFailure as error:
+            if not lacks_index(error):
+                raise
+            await distrust_indexes(self.database.calls)
+            await run_paced(self.database, self._steps(project_id), pause, deadline)
 
     async def _steps(self, project_id: str) -> WorkSteps:
         key = state_key(project_id)
@@ -157,7 +167,7 @@ class Settling:
         try:
             await settle(mark)
         except Exception as error:
-            if isinstance(store_error(error), UnavailableError):
+            if isinstance(store_error(error), UnavailableError) or lacks_index(error):
                 raise
             logger.exception("the work on %s failed; it is tried again", mark["_id"])
             await self._postpone(mark, seconds=self.database.timings.mark_seconds)

@@ -9,16 +9,16 @@ changes `threads` of the project's state, so it conflicts with transactions that
 workers that compute threads: otherwise a slow one could store an older total. `live_until` of the state says that
 threads may be due.
 
-Percentiles do not add up, so each computation reads all turns of the thread. One with too many has no total, but a
-document with `stale`.
+Percentiles do not add up, so each computation reads all turns of the thread. One with too many, or with a turn in a
+trace that has too many turns, has no total, but a document with `stale`: queries read only this thread from calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from math import fsum
 from typing import Any, Final
 
-from pymongo import DeleteOne, ReplaceOne
+from pymongo import DeleteOne, ReplaceOne, UpdateOne
 
 from stores import ids
 from stores.database import Database, Document
@@ -32,6 +32,7 @@ from stores.rollups.trace_totals import (
     NUM_ERRORS,
     TOTAL_COST,
     TOTAL_TOKENS,
+    WITHOUT_TIMES,
     TotalsWriter,
     total_key,
     totals_of,
@@ -42,10 +43,18 @@ P99: Final = "p99_turn_duration_ms"
 PERCENTILES: Final = {P50: 50, P99: 99}
 """Percents of the percentiles of a thread's turn durations, by name."""
 
+_LISTED: Final = "listed"
+
 _MAX_THREADS: Final = 300
 """Threads that one transaction computes, besides those of the last list."""
 
 _MAX_LISTS: Final = 500
+
+_MAX_READ: Final = 5_000
+"""Turns in the lists of traces that one transaction reads, besides those for the last threads: it must be short."""
+
+_READ_TOGETHER: Final = 10
+"""Threads whose turns one command reads."""
 
 
 async def complete_totals(database: Database, project_id: str) -> WorkSteps:
@@ -65,7 +74,11 @@ async def complete_totals(database: Database, project_id: str) -> WorkSteps:
 
 async def _compute_batch(database: Database, project_id: str) -> bool:
     """Compute the totals of some threads that are due; False if there are none."""
+    shown = dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST, WITHOUT_TIMES), 1)
     turns_of_one = {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.thread", "$$thread"]}}}
+    # To search the list of a trace of thousands of threads, for each of these, would take minutes.
+    one = {"$cond": [f"${WITHOUT_TIMES}", [{}], turns_of_one]}
+    number = {"$cond": [f"${WITHOUT_TIMES}", 1, {"$size": "$turns"}]}
     turns = {
         "from": database.trace_totals.name,
         "localField": "_id",
@@ -73,7 +86,7 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
         "let": {"thread": "$_id"},
         "pipeline": [
             {"$match": {"project_id": project_id}},
-            {"$project": {"turns": turns_of_one} | dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST), 1)},
+            {"$project": {**shown, "turns": one, _LISTED: number}},
             {"$unwind": "$turns"},
             {"$limit": MAX_TURNS + 1},
         ],
@@ -86,31 +99,51 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
         if not (await database.hour_marks.update_one(state, change, session=session)).matched_count:
             return False
         lists = await _due_lists(database, project_id, session)
-        named = {"_id": {"$in": lists}, "project_id": project_id}
+        named = {"_id": {"$in": [*lists]}, "project_id": project_id}
         threads: list[Document] = [{"$match": named}, {"$unwind": "$threads"}, {"$group": {"_id": "$threads"}}]
-        writes: list[Any] = []
-        async for thread in database.due_threads.aggregate([*threads, {"$lookup": turns}], session=session):
+        found = database.due_threads.aggregate(
+            [*threads, {"$lookup": turns}], session=session, batchSize=_READ_TOGETHER
+        )
+        writes: dict[str, Any] = {}
+        read = 0
+        async for thread in found:
             key, total = total_key(project_id, thread["_id"]), _total(thread["turns"])
             document = {**key, "id": thread["_id"], **(total or {})}
-            writes.append(ReplaceOne(key, document, upsert=True) if total else DeleteOne(key))
+            writes[thread["_id"]] = ReplaceOne(key, document, upsert=True) if total else DeleteOne(key)
+            read += sum({each["_id"]: each[_LISTED] for each in thread["turns"]}.values())
+            if read > _MAX_READ:
+                break
+        await found.close()
         if writes:
-            await database.thread_totals.bulk_write(writes, ordered=False, session=session)
-            await database.due_threads.delete_many(named, session=session)
+            await database.thread_totals.bulk_write([*writes.values()], ordered=False, session=session)
+            await _end(database, project_id, lists, writes.keys(), session)
         return bool(writes)
 
     return await database.transaction(compute)
 
 
-async def _due_lists(database: Database, project_id: str, session: Session) -> list[str]:
-    """Return the keys of the oldest lists of threads that are due, as many as one transaction may compute."""
-    lists = database.due_threads.find(totals_of(project_id), {"number": 1}, sort=[("_id", 1)], session=session)
-    keys, number = list[str](), 0
-    async for found in lists.limit(_MAX_LISTS):
-        keys.append(found["_id"])
-        number += found["number"]
+async def _due_lists(database: Database, project_id: str, session: Session) -> dict[str, list[str]]:
+    """Return the oldest lists of threads that are due by key, as many as one transaction may compute."""
+    found = database.due_threads.find(totals_of(project_id), {"threads": 1}, sort=[("_id", 1)], session=session)
+    lists, number = dict[str, list[str]](), 0
+    async for each in found.limit(_MAX_LISTS):
+        lists[each["_id"]] = each["threads"]
+        number += len(each["threads"])
         if number > _MAX_THREADS:
             break
-    return keys
+    return lists
+
+
+async def _end(
+    database: Database, project_id: str, lists: Mapping[str, list[str]], computed: Collection[str], session: Session
+) -> None:
+    """Remove computed threads from the lists of those that are due."""
+    changes: list[Any] = []
+    for name, threads in lists.items():
+        key, rest = {"_id": name, "project_id": project_id}, [each for each in threads if each not in computed]
+        if len(rest) < len(threads):
+            changes.append(UpdateOne(key, {"$set": {"threads": rest}}) if rest else DeleteOne(key))
+    await database.due_threads.bulk_write(changes, ordered=False, session=session)
 
 
 def _total(turns: Sequence[Document]) -> Document | None:
@@ -118,7 +151,7 @@ def _total(turns: Sequence[Document]) -> Document | None:
 
     Each turn is in a document of its trace, and those of a trace follow each other.
     """
-    if len(turns) > MAX_TURNS or any(NUM_CALLS not in each for each in turns):
+    if len(turns) > MAX_TURNS or any(NUM_CALLS not in each or WITHOUT_TIMES in each for each in turns):
         return {"stale": True}
     ended = [each["turns"] for each in turns if each["turns"].get("ended_at") is not None]
     if not ended:

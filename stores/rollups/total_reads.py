@@ -3,20 +3,21 @@
 from collections import abc
 from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from stores.costs import Prices
 from stores.costs.project_prices import versioned_prices_of
 from stores.database import Collection, Database, Document
 from stores.database.content_store import batches
 from stores.database.indexes import INDEXES, index_by
+from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
 from stores.hours import state_key
-from stores.paging import Order, Row
+from stores.paging import Order, Row, SortKey
 from stores.query.explain import Plan, explain
 from stores.rollups.parents import BY_START
 from stores.rollups.reads import Coverage, DimensionMatch
-from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_TURNS, TOTAL_COST, cost_of, total_key, totals_of
+from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_THREADS, TOTAL_COST, cost_of, total_key, totals_of
 
 Stages = list[dict[str, Any]]
 
@@ -44,19 +45,11 @@ _INDEXED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of a list.
-
-    Attributes:
-        stages: the stages that find it in its order.
-        path: the field whose index is read.
-        by_index: True if the order is that of the index alone; otherwise MongoDB sorts.
-    """
+class _Part(NamedTuple):
+    """A part of a list: the stages that find it in its order, and the field whose index is read."""
 
     stages: Stages
     path: str
-    by_index: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +82,8 @@ class StoredTotals:
         if coverage is None:
             return None
         with_hours = {"project_id": project_id, "hours": {"$in": [ALWAYS, *sorted(coverage.live_hours)]}}
-        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": BY_HOUR}
+        by_hour = index_hint(database.trace_totals, BY_HOUR)
+        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, **by_hour}
         totals = await database.trace_totals.find(
             with_hours, {"_id": 0, "trace_id": 1}, session=session, **limits
         ).to_list(None)
@@ -102,7 +96,8 @@ class StoredTotals:
                 {"$limit": MAX_LIVE_CALLS + 1},
                 {"$group": {"_id": "$trace_id", "number": {"$sum": 1}, **(_THREADS if of_threads else {})}},
             ]
-            cursor = database.calls.aggregate(stages, session=session, hint=BY_START, batchSize=_BATCH)
+            by_start = index_hint(database.calls, BY_START)
+            cursor = database.calls.aggregate(stages, session=session, batchSize=_BATCH, **by_start)
             rows = await cursor.to_list(None)
             stale |= {row["_id"] for row in rows}
             threads.update(*(row.get("threads", ()) for row in rows))
@@ -123,15 +118,17 @@ class StoredTotals:
         traces = await cls.find(database, project_id, session, wanted, of_threads=True)
         if traces is None or traces.prices:
             return None
-        many = {"project_id": project_id, "hours": MANY_TURNS}
-        if await database.trace_totals.find_one(many, {"_id": 1}, session=session, hint=BY_HOUR):
+        many = {"project_id": project_id, "hours": MANY_THREADS}
+        by_hour = index_hint(database.trace_totals, BY_HOUR)
+        if await database.trace_totals.find_one(many, {"_id": 1}, session=session, **by_hour):
             return None
         stale = {*traces.live_threads}
         async for total in traces.documents(traces.stale, ["turns.thread"], {"turns": {"$exists": True}}):
             stale.update(turn["thread"] for turn in total["turns"])
             if len(stale) > MAX_STALE:
                 return None
-        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, "hint": _BY_STALE}
+        by_stale = index_hint(database.thread_totals, _BY_STALE)
+        limits = {"limit": MAX_STALE + 1, "batch_size": MAX_STALE + 2, **by_stale}
         without = {"project_id": project_id, "stale": True}
         found = await database.thread_totals.find(without, {"_id": 0, "id": 1}, session=session, **limits).to_list(None)
         stale.update(total["id"] for total in found)
@@ -192,22 +189,19 @@ class StoredTotals:
         """
         found = 0
         for part in self._parts(order, match, position, backward=backward):
-            rows = self._ordered(order, match, part, number - found)
-            if part.by_index:
-                rows = self._with_ties(order, match, part.path, rows, number - found, backward=backward)
-            async for row in rows:
+            async for row in self._of_part(order, match, part, number - found):
                 found += 1
                 yield row
             if found >= number:
                 return
 
-    async def _ordered(self, order: Order, match: Document, part: _Part, number: int) -> AsyncIterator[Row]:
+    async def _of_part(self, order: Order, match: Document, part: _Part, number: int) -> AsyncIterator[Row]:
         """Yield the first rows of a part, up to a number."""
         stages, size = self._stages(order, match, part), min(number + 1, _BATCH)
-        # A limit spares memory where MongoDB sorts.
-        limit: Stages = [] if part.by_index else [{"$limit": number + len(self.stale)}]
+        # The limit spares memory where MongoDB sorts.
+        stages.append({"$limit": number + len(self.stale)})
         rows = self.totals.aggregate(
-            [*stages, *limit], session=self.session, allowDiskUse=True, hint=self._hint(part.path), batchSize=size
+            stages, session=self.session, allowDiskUse=True, batchSize=size, **self._hint(part.path)
         )
         found = 0
         while found < number and (batch := await rows.to_list(size)):
@@ -217,32 +211,11 @@ class StoredTotals:
                     yield row
         await rows.close()
 
-    async def _with_ties(
-        self, order: Order, match: Document, path: str, ordered: AsyncIterator[Row], number: int, *, backward: bool
-    ) -> AsyncIterator[Row]:
-        """Yield rows that an index orders by a path alone; those with the last value are the first ones by id.
-
-        With ids the indexes would take twice as much space.
-        """
-        rows = [row async for row in ordered]
-        if len(rows) < number:
-            for row in rows:
-                yield row
-            return
-        last = rows[-1][path]
-        before = [row for row in rows if row[path] != last]
-        for row in before:
-            yield row
-        by_id = {order.keys[-1].path: order.keys[-1].direction(backward=backward)}
-        part = _Part([{"$match": {path: last}}, {"$sort": by_id}], path)
-        async for row in self._ordered(order, match, part, number - len(before)):
-            yield row
-
     async def explain(self, order: Order, match: Document, number: int) -> Plan:
         """Return the plan of the first rows."""
         part, *_ = self._parts(order, match, None, backward=False)
         stages = [*self._stages(order, match, part), {"$limit": number}]
-        return replace(await explain(self.totals, stages, self._hint(part.path)), reads_totals=True)
+        return replace(await explain(self.totals, stages, **self._hint(part.path)), reads_totals=True)
 
     def _stages(self, order: Order, match: Document, part: _Part) -> Stages:
         shown = {"_id": 0} | dict.fromkeys((*self._head, *(key.path for key in order.keys)), 1)
@@ -253,8 +226,8 @@ class StoredTotals:
         """Count those that match, without stale ones; at least up to `limit`."""
         totals, matches = self.totals, {"$and": [{"project_id": self.project_id}, match]}
         at_most = {} if limit is None else {"limit": limit + len(self.stale)}
-        hint = self._hint(self._path_of(match))
-        number = await totals.count_documents(matches, session=self.session, hint=hint, **at_most)
+        by_index = self._hint(self._path_of(match))
+        number = await totals.count_documents(matches, session=self.session, **by_index, **at_most)
         for some in batches([*self.stale], _BATCH):
             keys = [total_key(self.project_id, each)["_id"] for each in some]
             number -= await totals.count_documents({**matches, "_id": {"$in": keys}}, session=self.session)
@@ -277,8 +250,8 @@ class StoredTotals:
     def _head(self) -> tuple[str, ...]:
         return _HEAD[self.totals.name]
 
-    def _hint(self, path: str) -> str:
-        return index_by(self.totals.name, "project_id", path)
+    def _hint(self, path: str) -> dict[str, Any]:
+        return index_hint(self.totals, index_by(self.totals.name, "project_id", path))
 
     def _path_of(self, match: Document) -> str:
         """Return the indexed field by which MongoDB finds the totals that match, or any one if no index finds them."""
@@ -301,28 +274,30 @@ class StoredTotals:
         Nulls are the last part, or the first one if the list is read backward.
         """
         keys = [key for key in order.keys if key.path not in order.computed]
-        if len(keys) != 2 or keys[0].path not in _INDEXED[self.totals.name]:  # noqa: PLR2004 -- a field and the id
+        if not self._is_indexed(keys):
             full = _with_ranks(order, position) if position else None
             return [_Part(order.stages({}, full, backward=backward), self._path_of(match))]
         key, last = keys
-        by_key, by_id = ({each.path: each.direction(backward=backward)} for each in keys)
+        by_keys = {"$sort": {each.path: each.direction(backward=backward) for each in keys}}
 
-        def tied(value: object, after: Document) -> _Part:
-            return _Part([{"$match": {key.path: value, **after}}, {"$sort": by_id}], key.path)
+        def part(*matches: Document) -> _Part:
+            return _Part([{"$match": {"$and": [*matches]}}, by_keys], key.path)
 
-        def ordered(values: Document) -> _Part:
-            return _Part([{"$match": values}, {"$sort": by_key}], key.path, by_index=True)
-
-        values = ordered({key.path: {"$ne": None}} if key.nullable else {})
-        nulls = [tied(None, {})] if key.nullable else []
+        values = part({key.path: {"$ne": None}} if key.nullable else {})
+        nulls = [part({key.path: None})] if key.nullable else []
         if position is None:
             return [*nulls, values] if backward else [values, *nulls]
         value, at = position
-        equal = tied(value, last.after(at, backward=backward) or {})
+        equal = part({key.path: value}, last.after(at, backward=backward) or {})
         if value is None:
             return [equal, *([values] if backward else [])]
-        beyond = ordered({key.path: {"$gt" if key.descending == backward else "$lt": value}})
+        beyond = part({key.path: {"$gt" if key.descending == backward else "$lt": value}})
         return [equal, beyond, *([] if backward else nulls)]
+
+    def _is_indexed(self, keys: Sequence[SortKey]) -> bool:
+        """Return True if an index has the order: a field and the id, in one direction."""
+        is_one_direction = len({key.descending for key in keys}) == 1
+        return len(keys) == 2 and keys[0].path in _INDEXED[self.totals.name] and is_one_direction  # noqa: PLR2004
 
 
 async def _changed_prices(database: Database, project_id: str, session: Session) -> Prices | None:

@@ -13,8 +13,9 @@ A trace may have calls in several hours, which two workers may settle at once. T
 `totals` of the project's state, and computes again if another one has changed it since the calls were read. Otherwise
 the slower worker would replace a total by an older one after the mark of a write in the other hour is gone.
 
-`turns` are those calls of the trace that are turns of threads. A transaction that changes them, or values that threads
-sum up, also lists these threads as due (`stores.rollups.thread_totals`).
+`turns` are those calls of the trace that are turns of threads. If they are too many, each thread is listed once,
+`without_times`: it has no total. A transaction that changes turns, or values that threads sum up, also lists these
+threads as due (`stores.rollups.thread_totals`).
 
 `pricing` of the state names the prices at which totals are computed, and `prices` those at which all totals are. If
 these are not the current ones, queries compute costs from `usage`. `pricing_id` is new whenever `pricing` changes: a
@@ -41,6 +42,7 @@ from stores.database import Database, Document
 from stores.database.content_store import batches
 from stores.database.indexes import index_by
 from stores.database.paced_steps import WorkSteps, key_range, weighted_batches
+from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError
 from stores.hours import HOUR, hour_expression, hour_of, state_key
@@ -57,11 +59,23 @@ Stages = list[dict[str, Any]]
 ALWAYS: Final = 1
 """Member of `hours` that is no hour: no query reads the total, and one without `trace_id` stands for all totals."""
 
-MANY_TURNS: Final = 2
+MANY_THREADS: Final = 2
 """Member of `hours` that is no hour: `turns` are missing, and no query reads totals of threads."""
 
+WITHOUT_TIMES: Final = "without_times"
+"""Field of a trace with too many turns: True if `turns` has each thread once, which then has no total."""
+
 MAX_TURNS: Final = 1_000
-"""Turns of a trace that lists them, and of a thread that has a total."""
+"""Turns of a trace that lists them with their times, and of a thread that has a total."""
+
+MAX_TURN_BYTES: Final = 50_000
+"""Size of these; thread ids may be long."""
+
+MAX_THREADS: Final = 10_000
+"""Threads of a trace with more turns; of so many threads, queries read all from calls in any case."""
+
+MAX_THREAD_BYTES: Final = 1_000_000
+"""Size of the list of these threads."""
 
 MAX_TRACES_OF_HOUR: Final = 20_000
 """Traces of an hour whose totals one transaction writes; with more, no query reads totals."""
@@ -262,7 +276,7 @@ class HourTotals:
             for total in totals:
                 if total["_id"] in self.partial and (of_all := stored.get(total["_id"])):
                     _keep_other_hours(total, of_all)
-            threads.update(*map(_threads, totals), *map(_threads, stored.values()))
+            threads.update(*(_changed_threads(stored.get(total["_id"], {}), total) for total in totals))
             writes = [
                 ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total, upsert=True)
                 for total in totals
@@ -277,7 +291,8 @@ class HourTotals:
 async def _stored(database: Database, project_id: str, keys: Sequence[str], session: Session) -> dict[str, Document]:
     """Return the hours and the threads of stored totals of traces, by key."""
     match = {"_id": {"$in": keys}, "project_id": project_id}
-    found = database.trace_totals.find(match, {"hours": 1, "turns.thread": 1}, session=session)
+    shown = dict.fromkeys(("hours", "turns.thread", WITHOUT_TIMES), 1)
+    found = database.trace_totals.find(match, shown, session=session)
     return {total["_id"]: total async for total in found}
 
 
@@ -285,27 +300,46 @@ def _threads(total: Document) -> set[str]:
     return {turn["thread"] for turn in total.get("turns", ())}
 
 
+def _changed_threads(before: Document, total: Document) -> set[str]:
+    """Return the threads whose totals a total of a trace may change; threads without times had and have none."""
+    threads = _threads(before), _threads(total)
+    have_none = WITHOUT_TIMES in before and WITHOUT_TIMES in total
+    return set.symmetric_difference(*threads) if have_none else set.union(*threads)
+
+
+def _without_times(threads: Iterable[str]) -> list[Document]:
+    return [{"thread": thread} for thread in sorted(threads)]
+
+
 def _keep_other_hours(total: Document, stored: Document) -> None:
     """Let a document that was computed from the calls of one hour keep the hours and threads of the stored one.
 
     If that one says that turns are missing, they still are: this hour has only some of them.
     """
-    others = [{"thread": thread} for thread in sorted(_threads(stored) - _threads(total))]
-    total |= _turns([*total.pop("turns", ()), *others], {*stored["hours"], *total["hours"]})
+    threads = _threads(stored) | _threads(total)
+    total.pop("turns", None)
+    total |= _turns(_without_times(threads), {*stored["hours"], *total["hours"]})
 
 
 def _turns(turns: Sequence[Document], hours: Iterable[int]) -> Document:
-    """Return the fields `turns` and `hours` of a total."""
+    """Return the field `hours` of a total, and those of its turns."""
     hours = {*hours}
-    if len(turns) > MAX_TURNS or len(bson.encode({"turns": turns})) > MAX_TOTAL_BYTES:
-        hours.add(MANY_TURNS)
-    return {"hours": sorted(hours), **({"turns": [*turns]} if turns and MANY_TURNS not in hours else {})}
+    if not _are_few(turns, MAX_THREADS, MAX_THREAD_BYTES):
+        hours.add(MANY_THREADS)
+    fields: Document = {"hours": sorted(hours)}
+    if turns and MANY_THREADS not in hours:
+        fields |= {"turns": [*turns]} | ({} if "started_at" in turns[0] else {WITHOUT_TIMES: True})
+    return fields
+
+
+def _are_few(turns: Sequence[Document], max_number: int, max_bytes: int) -> bool:
+    return len(turns) <= max_number and (not turns or len(bson.encode({"turns": turns})) <= max_bytes)
 
 
 async def _mark_threads(database: Database, project_id: str, threads: Iterable[str], session: Session) -> None:
     """Let the totals of threads be computed again, since those of their traces change in this transaction."""
     lists = [
-        {"_id": f"{project_id}:{ids.new_id()}", "project_id": project_id, "number": len(some), "threads": some}
+        {"_id": f"{project_id}:{ids.new_id()}", "project_id": project_id, "threads": some}
         for some in batches(sorted(threads), _MAX_LISTED)
     ]
     if lists:
@@ -333,11 +367,12 @@ class TotalsWriter:
         crowded = {"_id": f"{self._project_id}:#{hour}", "project_id": self._project_id, "hours": [ALWAYS, hour]}
         in_hour = {**self._visible, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         with_hour = {"project_id": self._project_id, "hours": hour}
-        stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, hint=BY_HOUR)
+        by_hour = index_hint(self._database.trace_totals, BY_HOUR)
+        stored = self._database.trace_totals.find(with_hour, {"trace_id": 1}, **by_hour)
         others = {total["_id"]: total.get("trace_id") async for total in stored}
         known = {*others}
         number = 0
-        async for rows in self._grouped([{"$match": in_hour}], hint=BY_START):
+        async for rows in self._grouped(in_hour, BY_START):
             number += len(rows)
             if number > MAX_TRACES_OF_HOUR or found.are_too_many:
                 return HourTotals(found.state, [crowded])
@@ -384,25 +419,39 @@ class TotalsWriter:
             {"$project": {"_id": 0, "trace_id": 1}},
             {"$group": {"_id": "$trace_id", "number": {"$sum": 1}}},
         ]
-        rows = self._database.calls.aggregate(stages, hint=_BY_TRACE)
+        rows = self._database.calls.aggregate(stages, **index_hint(self._database.calls, _BY_TRACE))
         return {row["_id"]: row["number"] async for row in rows}
 
     async def _grouped(
-        self, found: Stages, session: Session | None = None, **options: str
+        self, match: Document, index: str, session: Session | None = None
     ) -> AsyncIterator[list[Document]]:
-        """Yield the rows of traces in batches."""
-        stages = [*found, *_stages_of_totals()]
-        rows = self._database.calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **options)
+        """Yield the rows of the traces of calls that match and that an index finds, in batches."""
+        calls, stages = self._database.calls, [{"$match": match}, *_stages_of_totals()]
+        by_index = index_hint(calls, index)
+        rows = calls.aggregate(stages, session=session, allowDiskUse=True, batchSize=_BATCH, **by_index)
         batch: list[Document] = []
         size = 0
         async for row in rows:
             if isinstance(row["_id"], str):  # other programs may have stored calls without a trace
+                if not _are_few(row["turns"], MAX_TURNS, MAX_TURN_BYTES):
+                    row["turns"] = await self._read_threads({**match, "trace_id": row["_id"]}, session)
                 batch.append(row)
                 size += row[_SIZE]
             if len(batch) == _BATCH or size > MAX_BYTES:
                 yield batch
                 batch, size = [], 0
         yield batch
+
+    async def _read_threads(self, match: Document, session: Session | None) -> list[Document]:
+        """Return the threads of the turns among some calls of a trace, as turns without times; at most one too many."""
+        calls = self._database.calls
+        stages: Stages = [
+            {"$match": {**match, "turn_of": {"$gt": ""}}},
+            {"$group": {"_id": "$turn_of"}},
+            {"$limit": MAX_THREADS + 1},
+        ]
+        rows = calls.aggregate(stages, session=session, allowDiskUse=True, **index_hint(calls, _BY_TRACE))
+        return _without_times([row["_id"] async for row in rows])
 
     def _calls_of(self, trace_ids: Iterable[str]) -> Document:
         """Return the match for the calls of traces, without those that other programs stored without a time."""
@@ -414,8 +463,7 @@ class TotalsWriter:
         """Compute the totals of those traces that have calls."""
         totals: list[Document] = []
         if trace_ids:
-            of_traces: Stages = [{"$match": self._calls_of(trace_ids)}]
-            async for rows in self._grouped(of_traces, session, hint=_BY_TRACE):
+            async for rows in self._grouped(self._calls_of(trace_ids), _BY_TRACE, session):
                 totals += await self._totals(rows, prices, session)
         return totals
 
@@ -450,7 +498,8 @@ class TotalsWriter:
         by_age = {"trace_id": 1, "started_at": 1, "id": 1}
         stages: Stages = [{"$match": self._calls_of(trees)}, {"$sort": by_age}, {"$project": shown}]
         calls: dict[str, list[Document]] = {trace_id: [] for trace_id in trees}
-        rows = self._database.calls.aggregate(stages, session=session, hint=_BY_TRACE, batchSize=_BATCH)
+        by_trace = index_hint(self._database.calls, _BY_TRACE)
+        rows = self._database.calls.aggregate(stages, session=session, batchSize=_BATCH, **by_trace)
         while batch := await rows.to_list(_BATCH):
             for call in batch:
                 calls[call["trace_id"]].append(call)
@@ -542,7 +591,7 @@ class TotalsWriter:
             if state is None:
                 return False
             match = {**totals_of(self._project_id, state.get("priced_to", "")), "usage": {"$exists": True}}
-            shown = {"trace_id": 1, NUM_CALLS: 1, "usage": 1, "first": 1, "last": 1, TOTAL_COST: 1, "turns.thread": 1}
+            shown = dict.fromkeys(("trace_id", NUM_CALLS, "usage", "first", "last", TOTAL_COST), 1)
             found = self._database.trace_totals.find(match, shown, session=session).sort("_id", 1).limit(_BATCH)
             totals: list[Document] = []
             costs, by_call, num_calls = dict[str, float | None](), dict[str, str](), 0
@@ -568,14 +617,23 @@ class TotalsWriter:
             ]
             if writes:
                 await self._database.trace_totals.bulk_write(writes, ordered=False, session=session)
-            threads = {turn["thread"] for total in changed for turn in total.get("turns", ())}
-            await _mark_threads(self._database, self._project_id, threads, session)
+                threads = await self._threads_with_times([total["_id"] for total in changed], session)
+                await _mark_threads(self._database, self._project_id, threads, session)
             # Always a change, so that of two workers at different prices one starts again.
             change = {"$set": {"priced_to": totals[-1]["_id"]}, **_THREADS_ARE_DUE}
             await marks.update_one(at_these, change, session=session)
             return True
 
         return await self._database.transaction(price)
+
+    async def _threads_with_times(self, keys: Sequence[str], session: Session) -> list[str]:
+        """Return the threads of which some totals list turns with their times; others have no total."""
+        stages: Stages = [
+            {"$match": {"_id": {"$in": keys}, "project_id": self._project_id, WITHOUT_TIMES: None}},
+            {"$unwind": "$turns"},
+            {"$group": {"_id": "$turns.thread"}},
+        ]
+        return [row["_id"] async for row in self._database.trace_totals.aggregate(stages, session=session)]
 
 
 def _hours(row: Document) -> list[int]:

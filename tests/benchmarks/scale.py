@@ -6,7 +6,7 @@ before both are measured, in turns, on two numbers of calls.
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, repeat
@@ -93,19 +93,30 @@ def loaded(uri: str, number: int, peer: ClickHouse | None) -> Loaded:
 
 
 def prepared(loomql: LoomQL, uri: str, size: Loaded) -> LoomQL:
-    """Set prices once the server has prepared the calls that it found, and return the server."""
-    with MongoClient[Document](uri) as client:
-        if not eventually(
-            lambda: _is_migrated(client[size.database]) and _is_settled(client[size.database]), _PREPARED_SECONDS
-        ):
-            raise AssertionError("the server did not prepare the calls in time")
+    """Return the server once it has prepared the calls that it found, and stored their costs at new prices."""
     costs = [
         {"llmId": model, "promptTokenCost": prompt, "completionTokenCost": completion, "effectiveDate": _FIRST_DAY}
         for model, (prompt, completion) in PRICES.items()
     ]
-    with Connection(loomql.url) as connection:
+    with MongoClient[Document](uri) as client, Connection(loomql.url) as connection:
+        database = client[size.database]
+        _wait_for(lambda: _is_migrated(database) and _is_settled(database))
+        [before] = database["hour_marks"].find({"project_id": PROJECT})
         connection.ask(request(_NEW_PRICES, project=PROJECT, costs=costs))
+        _wait_for(lambda: _is_settled(database) and _is_priced(database, before))
     return loomql
+
+
+def _wait_for(is_prepared: Callable[[], bool]) -> None:
+    if not eventually(is_prepared, _PREPARED_SECONDS):
+        raise AssertionError("the server did not prepare the calls in time")
+
+
+def _is_priced(database: Any, before: Document) -> bool:
+    """Return whether the costs of all totals are those of new prices, given the state before these."""
+    [state] = database["hour_marks"].find({"project_id": PROJECT})
+    pricing = state.get("pricing")
+    return bool(pricing != before.get("pricing") and pricing == state.get("prices"))
 
 
 def _is_migrated(database: Any) -> bool:

@@ -310,7 +310,11 @@ async def test_condition_on_totals_and_plan(run: Run, database: Database, calls:
         found = {"totalCount": 2, "nodes": [{"threadId": "thread 07"}, {"threadId": "thread 03"}]}
         assert answer["threads"] == answer["project"]["threads"] == found
         assert answer["explainThreads"]["readsTotals"] is is_settled
-    assert answer["explainThreads"] == {"readsTotals": True, "indexes": ["turn_count"], "sortsInMemory": False}
+    assert answer["explainThreads"] == {
+        "readsTotals": True,
+        "indexes": ["turn_count_id_compressed"],
+        "sortsInMemory": False,
+    }
     by_time = (await run(BY_TOTALS)).data["explainThreads"]
     assert by_time == {
         "readsTotals": False,

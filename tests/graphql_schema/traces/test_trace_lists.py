@@ -211,6 +211,6 @@ async def test_plan_says_that_a_list_reads_totals(run: Run, database: Database) 
 
     found = [(await run(document, sort=sort)).data["explainTraces"] for sort in (by_cost, None)]
     assert found == [
-        {"readsTotals": True, "indexes": ["total_cost"], "sortsInMemory": False},
+        {"readsTotals": True, "indexes": ["total_cost_id_compressed"], "sortsInMemory": False},
         {"readsTotals": False, "indexes": ["started_at_id_compressed"], "sortsInMemory": False},
     ]

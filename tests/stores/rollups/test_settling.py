@@ -119,8 +119,8 @@ async def test_writes_between_the_reads_of_a_count_are_not_counted(
     await settle(settling)
     await calls.write([start(20, started_at=NOON)])
 
-    async def then_write(collection: Collection, *arguments: Any) -> list[Document]:
-        rows = await all_rows(collection, *arguments)
+    async def then_write(collection: Collection, *arguments: Any, **options: Any) -> list[Document]:
+        rows = await all_rows(collection, *arguments, **options)
         if collection.name == "hour_marks":
             # Into the other day, which the marks show as settled, and into the marked hour.
             await calls.write([start(21, started_at=NOON + 20 * HOUR)])
