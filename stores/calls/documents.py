@@ -33,7 +33,7 @@ _START_COLUMNS: Final = "start_columns"
 _END_COLUMNS: Final = "end_columns"
 """Fields with the columns of `columns.SHARED` as the start and the end give them."""
 
-_MEMBERS: Final = (*columns.SHARED, columns.SUMS_UP)
+_MEMBERS: Final = frozenset({*columns.SHARED, columns.SUMS_UP})
 """Members of both fields; only a start has `columns.SUMS_UP`."""
 
 START_COLUMN_FIELDS: Final = (*columns.OF_START, _START_COLUMNS)
@@ -62,7 +62,7 @@ call's current text. The index does not know a call with neither field, so the i
 
 FIELDS_WITHOUT_EVENTS: Final = (
     *DERIVED_FIELDS,
-    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in _MEMBERS),
+    *(f"{part}.{name}" for part in (_START_COLUMNS, _END_COLUMNS) for name in sorted(_MEMBERS)),
     *SEARCH_FIELDS,
 )
 """Fields whose update alone is no event."""
@@ -294,14 +294,18 @@ def start_column_fields(call: Document, attributes: object, inputs: object, read
         is_root=call.get("parent_id") is None,
         span_attributes=read,
     )
-    shared = {name: found.pop(name) for name in _MEMBERS if name in found}
-    thread_id, turn_id, starts_turn = call.get("thread_id"), call.get("turn_id"), found.pop(columns.STARTS_TURN, False)
-    if thread_id is None and (thread_id := found.get("thread_id")) and turn_id is None and starts_turn:
+    fields: Document = dict.fromkeys(columns.OF_START)
+    shared: Document = {}
+    for name, value in found.items():
+        (shared if name in _MEMBERS else fields)[name] = value
+    thread_id, turn_id, starts_turn = call.get("thread_id"), call.get("turn_id"), fields.pop(columns.STARTS_TURN, False)
+    if thread_id is None and (thread_id := fields.get("thread_id")) and turn_id is None and starts_turn:
         turn_id = call["id"]
+    fields["thread_id"], fields["turn_id"] = thread_id, turn_id
     # Of a thread, only the calls that start a turn are turns; other calls are steps within one.
-    turn_of = (thread_id or None) if turn_id == call["id"] else None
-    threads = {"thread_id": thread_id, "turn_id": turn_id, "turn_of": turn_of}
-    return {**dict.fromkeys(columns.OF_START), **found, **threads, _START_COLUMNS: shared or None}
+    fields["turn_of"] = (thread_id or None) if turn_id == call["id"] else None
+    fields[_START_COLUMNS] = shared or None
+    return fields
 
 
 def end_column_fields(call: Document, output: object, summary: object) -> Document:

@@ -61,8 +61,9 @@ def traits_of(value: object) -> JsonTraits:
     separators = 0
     needs_conversion = has_exponents = False
     odd: list[Any] = []  # objects with a key that BSON cannot hold, outer ones first
-    are_plain = _plain_keys.issuperset
+    are_plain, (least, most) = _plain_keys.issuperset, _WITHOUT_EXPONENT
     containers: list[Any] = [value if isinstance(value, dict | list) else (value,)]
+    add = containers.append
     # One loop without calls, because every written value passes it; it appends what it traverses next.
     for container in containers:
         if type(container) is dict:
@@ -78,10 +79,10 @@ def traits_of(value: object) -> JsonTraits:
             if kind is str:
                 continue
             if kind is dict or kind is list:
-                containers.append(member)
+                add(member)
             elif kind is int:
                 needs_conversion = needs_conversion or not -INT64 <= member < INT64
-            elif kind is float and not _WITHOUT_EXPONENT[0] <= abs(member) < _WITHOUT_EXPONENT[1] and member:
+            elif kind is float and not least <= abs(member) < most and member:
                 has_exponents = True
     has_odd_keys = bool(odd) and odd[0] is value
     needs_conversion = needs_conversion or len(odd) > has_odd_keys
