@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -225,7 +226,12 @@ async def _timed(begin: Callable[[], Awaitable[object]], end: Callable[[], Await
 async def _send(url: str, spans: bytes) -> None:
     headers = {"Content-Type": "application/x-protobuf", "project_id": PROJECT}
     async with httpx.AsyncClient(timeout=_SECONDS) as client:
-        (await client.post(url, content=spans, headers=headers)).raise_for_status()
+        # Phoenix refuses spans while its queue is full.
+        while (
+            response := await client.post(url, content=spans, headers=headers)
+        ).status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            await asyncio.sleep(1)
+        response.raise_for_status()
 
 
 def _hex(number: int) -> str:
