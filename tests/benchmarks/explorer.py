@@ -226,11 +226,11 @@ async def _timed(begin: Callable[[], Awaitable[object]], end: Callable[[], Await
 async def _send(url: str, spans: bytes) -> None:
     headers = {"Content-Type": "application/x-protobuf", "project_id": PROJECT}
     async with httpx.AsyncClient(timeout=_SECONDS) as client:
-        # Phoenix refuses spans while its queue is full.
-        while (
-            response := await client.post(url, content=spans, headers=headers)
-        ).status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-            await asyncio.sleep(1)
+        for _ in range(_SECONDS):
+            response = await client.post(url, content=spans, headers=headers)
+            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+            await asyncio.sleep(1)  # Phoenix's queue is full
         response.raise_for_status()
 
 
