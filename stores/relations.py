@@ -201,9 +201,14 @@ def _pipeline_per_value(
     """Run the pipeline once per value; yield each result as `rows` together with its `value`."""
     joined = {"from": collection.name, "localField": "value", "foreignField": field, "pipeline": pipeline, "as": "rows"}
     stages: list[dict[str, Any]] = [
-        {"$documents": [{"value": {"$literal": value}} for value in values]},
+        # `$facet` makes one document, even of none. Routers refuse `$documents` before `$lookup`.
+        {"$match": {"_id": ""}},
+        {"$facet": {"none": [{"$limit": 1}]}},
+        {"$project": {"value": {"$literal": list(values)}}},
+        {"$unwind": "$value"},
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    snapshot = collection.database.with_options(read_concern=SNAPSHOT)
-    return aiter(snapshot.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))
+    # This collection is not sharded, so only the shard that makes the document runs the rest.
+    unsharded = collection.database["leases"].with_options(read_concern=SNAPSHOT)
+    return aiter(unsharded.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))

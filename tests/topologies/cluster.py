@@ -38,12 +38,14 @@ PROJECT: Final = "acme/chat"
 KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "calls": {"project_id": 1, "id": "hashed"},
     "search_words": {"project_id": 1, "segment": 1, "bucket": 1},
+    "term_blocks": {"project_id": 1, "_id": 1},
     "files.files": {"project_id": 1, "digest": 1},
     "files.chunks": {"files_id": 1, "n": 1},
 }
 _MIDDLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "calls": {"project_id": PROJECT, "id": Int64(0)},
     "search_words": {"project_id": PROJECT, "segment": "8", "bucket": MinKey()},
+    "term_blocks": {"project_id": PROJECT, "_id": MinKey()},
     "files.files": {"project_id": PROJECT, "digest": "V"},
     "files.chunks": {"files_id": "8", "n": MinKey()},
 }

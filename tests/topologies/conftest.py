@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from stores.database import Database
+from stores.timings import Timings
 from tests.database_pool import DatabasePool
 from tests.topologies.cluster import Client, Cluster, cluster
 
@@ -33,8 +34,8 @@ def name(_pool: DatabasePool) -> Iterator[str]:
 
 
 @pytest.fixture
-def sharded(running: Cluster, name: str) -> Iterator[Database]:
+def sharded(running: Cluster, name: str, timings: Timings) -> Iterator[Database]:
     """Yield that database, opened through the first router."""
-    database = Database.open(running.uri_of(0), name)
+    database = Database.open(running.uri_of(0), name, timings=timings)
     yield database
     database.close()
