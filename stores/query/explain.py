@@ -51,8 +51,8 @@ async def explain(collection: Collection, pipeline: Pipeline, hint: Hint | None 
         command = {"find": collection.name, **plain}
     command |= {"allowDiskUse": True} | ({"hint": hint} if hint else {})
     response = await collection.database.command("explain", command, verbosity="executionStats")
-    nodes = list(_nodes(response))
-    winning_parts = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]
+    nodes = list(nodes_of(response))
+    winning_parts = [part for node in nodes if "winningPlan" in node for part in nodes_of(node["winningPlan"])]
     executions = [node["executionStats"] for node in nodes if "executionStats" in node]
     # MongoDB lists stages that it could not push down into the plan as separate aggregation stages: of each shard, too,
     # and of the router that merges.
@@ -72,10 +72,10 @@ async def explain(collection: Collection, pipeline: Pipeline, hint: Hint | None 
     )
 
 
-def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+def nodes_of(tree: object) -> Iterator[dict[str, Any]]:
     """Yield each object of a plan; the plan of a router contains that of each shard, with the plans it rejected."""
     if isinstance(tree, dict):
         yield tree
         tree = [value for name, value in tree.items() if name != "rejectedPlans"]
     for member in tree if isinstance(tree, list) else ():
-        yield from _nodes(member)
+        yield from nodes_of(member)
