@@ -638,8 +638,17 @@ class Session(threading.Thread):
 
     def _hello(self, body: Document) -> Document:
         self._metadata = self._metadata or body.get("client")
-        limits = {"maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000}
-        limits |= {"logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17}
+        limits: Document = {
+            "maxBsonObjectSize": 16 << 20,
+            "maxMessageSizeBytes": 48_000_000,
+            "maxWriteBatchSize": 100_000,
+        }
+        limits |= {
+            "localTime": DatetimeMS(time.time_ns() // 1_000_000),
+            "logicalSessionTimeoutMinutes": 30,
+            "minWireVersion": 0,
+            "maxWireVersion": 17,
+        }
         # killOp finds a client's operations by this number, which counts this router's connections only.
         number = self._link(self.router.through).number
         return (
