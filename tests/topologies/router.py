@@ -541,7 +541,10 @@ class Transaction:
         if len(shards) == 1 and (not others or shards[0] == session.router.primary(body["$db"])):
             return self._ask(session, shards[0], body)
         outside = {name: value for name, value in body.items() if name not in ("autocommit", "txnNumber", "lsid")}
-        return session.route("aggregate", outside)
+        reply = session.route("aggregate", outside | {"cursor": {"batchSize": _WHOLE}})
+        if reply["ok"] == 1.0 and reply["cursor"]["id"]:
+            raise NotImplementedError("more than one batch of an aggregation in a transaction")
+        return reply
 
     def _end(self, session: "Session", name: str, body: Document) -> Document:
         body = body | {"$db": "admin"}
