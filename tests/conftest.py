@@ -164,7 +164,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     come last.
     """
     for item in items:
-        if lanes.is_fast(item):
+        if TOPOLOGY == "single" and lanes.is_fast(item):
             item.add_marker("fast")
         for mark in item.iter_markers("not_on"):
             if mark.args[0] == TOPOLOGY:

@@ -25,6 +25,7 @@ By the code below run, so look here first if a test fails only on the cluster:
 import argparse
 import hashlib
 import itertools
+import re
 import socket
 import struct
 import threading
@@ -369,10 +370,14 @@ class Stream:
         self._cursors: dict[str, Document] = {}
         self._events: list[tuple[str, Mapping[str, Any]]] = []
         self.failure: Document | None = None
-        options = body["pipeline"][0]["$changeStream"]
-        self._start = (options.get("resumeAfter") or options.get("startAfter") or {"_data": ""})["_data"]
-        # A shard then accepts the resume token of another shard's event.
-        command = body | {"fromMongos": True, "needsMerge": True}
+        options = dict(body["pipeline"][0]["$changeStream"])
+        token = (options.get("resumeAfter") or options.get("startAfter") or {"_data": ""})["_data"]
+        self._start = token if re.match("82[0-9A-F]{16}", token) else ""
+        if self._start:
+            # A shard refuses the token of another shard's event. Its first digits are the time of the event.
+            options = {key: value for key, value in options.items() if key not in ("resumeAfter", "startAfter")}
+            options["startAtOperationTime"] = Timestamp(int(token[2:10], 16), int(token[10:18], 16))
+        command = body | {"pipeline": [{"$changeStream": options}, *body["pipeline"][1:]]}
         for shard, link in self._links.items():
             self._take(shard, link.ask(command), "firstBatch")
 

@@ -49,9 +49,13 @@ def test_change_stream_tells_the_events_of_both_shards_and_resumes(running: Clus
             events = [next(stream) for _ in CALLS]
         with two[name].calls.watch(resume_after=events[9]["_id"], max_await_time_ms=100) as stream:
             later = [next(stream) for _ in CALLS[10:]]
+        with calls.watch(full_document="updateLookup", max_await_time_ms=100) as stream:
+            calls.update_many({}, {"$set": {"new": True}})
+            updates = [next(stream) for _ in CALLS]
 
     assert {event["documentKey"]["_id"] for event in events} == {call["_id"] for call in CALLS}
     assert [event["_id"] for event in events[10:]] == [event["_id"] for event in later]
+    assert all(event["fullDocument"]["new"] for event in updates)
 
 
 def test_write_to_one_document_needs_its_shard_key(running: Cluster, name: str) -> None:
