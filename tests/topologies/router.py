@@ -377,6 +377,8 @@ class Stream:
             # A shard refuses the token of another shard's event. Its first digits are the time of the event.
             options = {key: value for key, value in options.items() if key not in ("resumeAfter", "startAfter")}
             options["startAtOperationTime"] = Timestamp(int(token[2:10], 16), int(token[10:18], 16))
+        elif not token and "startAtOperationTime" not in options:
+            options["startAtOperationTime"] = Timestamp(router.clock.now.time, router.clock.now.inc + 1)
         command = body | {"pipeline": [{"$changeStream": options}, *body["pipeline"][1:]]}
         for shard, link in self._links.items():
             self._take(shard, link.ask(command), "firstBatch")
