@@ -170,13 +170,41 @@ async def count_each(
 ) -> dict[str, int]:
     """Count the matching documents per value of `field`, up to `limit`; a list field matches by any member.
 
-    It takes one command. `transform` stages turn the documents into others before the count. Values without documents
-    count 0.
+    It takes one command for few documents, else two. `transform` stages turn the documents into others before the
+    count. Values without documents count 0.
     """
+    if not transform and len(values) > 1:
+        few = await _count_few(collection, field, values, match, limit)
+        if few is not None:
+            return few
     stages = [{"$match": match}, *transform, *paging.count_stages(limit)]
     counted = _pipeline_per_value(collection, field, values, stages)
     found = {row["value"]: row["rows"]["number"] async for row in cooperative_async(counted)}
     return dict.fromkeys(values, 0) | found
+
+
+async def _count_few(
+    collection: Collection, field: str, values: Sequence[str], match: Match, limit: int | None
+) -> dict[str, int] | None:
+    """Count the documents of all values in one query; return None if there are too many.
+
+    For 100 values, lookups take seven times as long, and fifty times on a sharded cluster, where each asks the shards.
+    """
+    most = _MAX_SHARED_ROWS if limit is None else min(_MAX_SHARED_ROWS, len(values) * limit)
+    stages: list[Match] = [
+        {"$match": {**match, field: {"$in": list(values)}}},
+        {"$limit": most + 1},
+        {"$group": {"_id": f"${field}", "number": {"$sum": 1}}},
+    ]
+    rows = await all_rows(collection, stages, most + 2)
+    if sum(row["number"] for row in rows) > most:
+        return None
+    counts = dict.fromkeys(values, 0)
+    for row in rows:
+        members = row["_id"] if isinstance(row["_id"], list) else [row["_id"]]
+        for value in counts.keys() & members:
+            counts[value] += row["number"]
+    return counts if limit is None else {value: min(count, limit) for value, count in counts.items()}
 
 
 async def sum_each(
@@ -201,9 +229,14 @@ def _pipeline_per_value(
     """Run the pipeline once per value; yield each result as `rows` together with its `value`."""
     joined = {"from": collection.name, "localField": "value", "foreignField": field, "pipeline": pipeline, "as": "rows"}
     stages: list[dict[str, Any]] = [
-        {"$documents": [{"value": {"$literal": value}} for value in values]},
+        # `$facet` makes one document, even of none. Routers refuse `$documents` before `$lookup`.
+        {"$match": {"_id": ""}},
+        {"$facet": {"none": [{"$limit": 1}]}},
+        {"$project": {"value": {"$literal": list(values)}}},
+        {"$unwind": "$value"},
         {"$lookup": joined},
         {"$unwind": "$rows"},
     ]
-    snapshot = collection.database.with_options(read_concern=SNAPSHOT)
-    return aiter(snapshot.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))
+    # This collection is not sharded, so only the shard that makes the document runs the rest.
+    unsharded = collection.database["leases"].with_options(read_concern=SNAPSHOT)
+    return aiter(unsharded.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))

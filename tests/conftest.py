@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one MongoDB server per run and one database per test."""
+"""Fixtures for all tests: one MongoDB per run, of the topology in LOOMQL_TEST_TOPOLOGY, and one database per test."""
 
 import gc
 import os
@@ -30,11 +30,12 @@ from tests.node import NODE, PAGES, Node
 from tests.requirements import go_without
 from tests.shared_by_workers import (
     GIVEN,
+    TOPOLOGY,
     house_checks,
     input_of_worker,
     is_worker,
     shared_mongodb_uri,
-    temporary_mongod,
+    temporary_mongodb,
 )
 from tests.stand_in_provider import KEY, Reply, StandIn, stand_in_server
 
@@ -42,6 +43,7 @@ CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _HOUSE = "tests/test_house.py"
 _WAITING = (
     "tests/faults/",
+    "tests/topologies/",
     "tests/browser/",
     "tests/attacks/",
     "tests/load/",
@@ -89,6 +91,9 @@ settings.load_profile("any machine")
 def pytest_configure(config: pytest.Config) -> None:
     """Describe the markers."""
     config.addinivalue_line("markers", f"fast: {lanes.__doc__}")
+    config.addinivalue_line(
+        "markers", "not_on(topology, reason): A value of LOOMQL_TEST_TOPOLOGY, and what fails there."
+    )
     config.addinivalue_line("markers", "timings(**seconds): Fields that differ in the fixture `timings`.")
     config.addinivalue_line("markers", "server_settings(**settings): The settings of the server that tests share.")
 
@@ -159,8 +164,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     come last.
     """
     for item in items:
-        if lanes.is_fast(item):
+        if TOPOLOGY == "single" and lanes.is_fast(item):
             item.add_marker("fast")
+        for mark in item.iter_markers("not_on"):
+            if mark.args[0] == TOPOLOGY:
+                item.add_marker(pytest.mark.skip(reason=mark.kwargs["reason"]))
     files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
     waiting = sorted(filter(_waits, files), key=lambda file: [not file.startswith(each) for each in _WAITING])
     computing = sorted(filterfalse(_waits, files), key=lambda file: not file.startswith(_LONG))
@@ -213,20 +221,20 @@ def pages_packages() -> None:
 
 @pytest.fixture(scope="session")
 def mongodb_uri(pytestconfig: pytest.Config) -> str:
-    """Return the URI of the server that all tests share: in LOOMQL_TEST_MONGODB_URI, or of a mongod for this run."""
+    """Return the URI of the server that all tests share: in LOOMQL_TEST_MONGODB_URI, or one for this run."""
     return shared_mongodb_uri(pytestconfig)
 
 
 @pytest.fixture(scope="module")
 def own_mongodb_uri() -> Iterator[str]:
-    """Start a mongod for the tests of one file that read or change the state of the whole server.
+    """Start a MongoDB for the tests of one file that read or change the state of the whole server.
 
     A server in LOOMQL_TEST_MONGODB_URI is used instead; then no other tests may run beside these.
     """
     if given := os.environ.get(GIVEN):
         yield given
         return
-    with temporary_mongod(cache_gb=0.25) as uri:
+    with temporary_mongodb(cache_gb=0.25) as uri:
         yield uri
 
 

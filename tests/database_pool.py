@@ -11,6 +11,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from stores.database import indexes
+from tests.topologies.cluster import KEYS, shard
 
 Document = dict[str, Any]
 
@@ -18,10 +19,12 @@ _MANY: Final = 2000
 _EXPECTED: Final = {
     name: {"_id_", *(model.document["name"] for model in models)} for name, models in indexes.models().items()
 }
+_OF_SHARD_KEYS: Final = {"_".join(f"{path}_{kind}" for path, kind in key.items()) for key in KEYS.values()}
+"""Indexes that a database on a cluster may have besides."""
 
 
 class DatabasePool:
-    """A pool of empty databases with every index that a server creates.
+    """A pool of empty databases with every index that a server creates; on a cluster, on both shards.
 
     The pool drops a database if a test removed a collection, changed its indexes or left too many documents.
     """
@@ -29,6 +32,7 @@ class DatabasePool:
     def __init__(self, client: MongoClient[Document]) -> None:
         self._client = client
         self._free: list[str] = []
+        self._is_cluster = client.admin.command("hello").get("msg") == "isdbgrid"
 
     def take(self) -> str:
         """Return the name of a database that no other test uses."""
@@ -56,6 +60,8 @@ class DatabasePool:
         name = f"test_{uuid.uuid4().hex[:16]}"
         for collection, models in indexes.models().items():
             self._client[name][collection].create_indexes(models)
+        if self._is_cluster:
+            shard(self._client, name)
         return name
 
     def _catalog(self, name: str) -> dict[str, set[str]]:
@@ -68,7 +74,8 @@ class DatabasePool:
 def _is_as_made(indexes_of: dict[str, set[str]]) -> bool:
     """Return whether a database has all expected collections and no other indexes."""
     return _EXPECTED.keys() <= indexes_of.keys() and all(
-        made == _EXPECTED.get(collection, {"_id_"}) for collection, made in indexes_of.items()
+        made | _OF_SHARD_KEYS == _EXPECTED.get(collection, {"_id_"}) | _OF_SHARD_KEYS
+        for collection, made in indexes_of.items()
     )
 
 

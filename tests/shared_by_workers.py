@@ -1,4 +1,4 @@
-"""Parts of a run that all workers of pytest-xdist share: one mongod, and the results of the checks of all code.
+"""Parts of a run that all workers of pytest-xdist share: one MongoDB, and the results of the checks of all code.
 
 The process that the user starts owns them until it exits; it sends the workers their addresses.
 """
@@ -14,11 +14,17 @@ import pytest
 from pymongo import MongoClient
 
 from app.embedded_mongod import embedded_mongod
+from tests.faults.mongods import replica_set
 from tests.folders import short_folder
 from tests.house_checks import HouseChecks
+from tests.topologies.cluster import cluster
 
 GIVEN: Final = "LOOMQL_TEST_MONGODB_URI"
 """Environment variable with the URI of a server that tests use instead."""
+
+TOPOLOGIES: Final = ("single", "replica", "cluster")
+TOPOLOGY: Final = os.environ.get("LOOMQL_TEST_TOPOLOGY", "single")
+"""The MongoDB of this run: one embedded mongod, a replica set of three members, or a sharded cluster."""
 
 _URI: Final = pytest.StashKey[str]()
 _CHECKS: Final = pytest.StashKey[HouseChecks]()
@@ -44,7 +50,7 @@ def shared_mongodb_uri(config: pytest.Config) -> str:
     if is_worker(config):
         return str(config.workerinput["mongodb_uri"])  # type: ignore[attr-defined] # xdist adds it
     if _URI not in config.stash:
-        config.stash[_URI] = _until_exit(config, temporary_mongod(cache_gb=1))
+        config.stash[_URI] = _until_exit(config, temporary_mongodb(cache_gb=1))
     return config.stash[_URI]
 
 
@@ -64,6 +70,21 @@ def _until_exit(config: pytest.Config, opened: contextlib.AbstractContextManager
     stack = contextlib.ExitStack()
     config.add_cleanup(stack.close)
     return stack.enter_context(opened)
+
+
+@contextlib.contextmanager
+def temporary_mongodb(cache_gb: float) -> Iterator[str]:
+    """Run a MongoDB of the run's topology until the block ends; yield its URI."""
+    with contextlib.ExitStack() as stack:
+        match TOPOLOGY:
+            case "single":
+                yield stack.enter_context(temporary_mongod(cache_gb))
+            case "replica":
+                yield stack.enter_context(replica_set()).uri
+            case "cluster":
+                yield stack.enter_context(cluster()).uri
+            case _:
+                raise pytest.UsageError(f"LOOMQL_TEST_TOPOLOGY is none of {', '.join(TOPOLOGIES)}")
 
 
 @contextlib.contextmanager

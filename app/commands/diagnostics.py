@@ -36,7 +36,10 @@ MB = 1_000_000
 # Variables of the installation and of the tests, which the server does not read.
 OTHER_VARIABLES = {
     "LOOMQL_SKIP_PAGES",
+    "LOOMQL_TEST_MONGOD",
     "LOOMQL_TEST_MONGODB_URI",
+    "LOOMQL_TEST_MONGOS",
+    "LOOMQL_TEST_TOPOLOGY",
     "LOOMQL_REQUIRE_BROWSER",
     "LOOMQL_REQUIRE_CLICKHOUSE",
     "LOOMQL_REQUIRE_CLIENTS",

@@ -83,5 +83,10 @@ class Collections:
 
     def __init__(self, database: "AsyncIOMotorDatabase[Document]") -> None:
         self._database = database
-        for attribute in Collections.__annotations__:
-            setattr(self, attribute, database[NAMES.get(attribute, attribute)])
+        for attribute, name in zip(Collections.__annotations__, names(), strict=True):
+            setattr(self, attribute, database[name])
+
+
+def names() -> list[str]:
+    """Return the name of each collection."""
+    return [NAMES.get(attribute, attribute) for attribute in Collections.__annotations__]

@@ -20,7 +20,14 @@ from stores import THREADS
 from stores.concurrency.quotas import Limiter, RequestBudget
 from stores.database import indexes
 from stores.database.collections import Collections, Document
-from stores.database.driver import CONTROL_CONNECTIONS, ControlClient, PoolStats, TrackingPool, pool_stats
+from stores.database.driver import (
+    CONTROL_CONNECTIONS,
+    ControlClient,
+    PoolStats,
+    TrackingPool,
+    chosen_server,
+    pool_stats,
+)
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.scan_order import complete_indexes, distrust_indexes, lacks_index
@@ -136,7 +143,9 @@ class Database(Collections):
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri, _pool_class=TrackingPool, maxPoolSize=THREADS, **options
             )
-            control: MongoClient[Document] = MongoClient(uri, connect=False, maxPoolSize=CONTROL_CONNECTIONS, **options)
+            control: MongoClient[Document] = MongoClient(
+                uri, connect=False, maxPoolSize=CONTROL_CONNECTIONS, server_selector=chosen_server, **options
+            )
         except (ConfigurationError, PyMongoError, ValueError) as error:
             raise BadInputError(f"not a MongoDB URI: {error}", "mongodb_uri") from None
         return cls(

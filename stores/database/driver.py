@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import pymongo
 from motor.frameworks import asyncio as motor_asyncio
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.helpers_shared import _RETRYABLE_ERROR_CODES
 from pymongo.read_concern import ReadConcern
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection as DriversCollection
     from pymongo.cursor import Cursor
+    from pymongo.server_description import ServerDescription
 
     from stores.database.transactions import Session
 
@@ -325,13 +326,28 @@ class CommandCancelledError(PyMongoError):
     """The command was not sent because its caller was cancelled or failed."""
 
 
+_Address = tuple[str, int | None]
+
+_SERVER: Final[ContextVar[_Address | None]] = ContextVar("server", default=None)
+"""The server that `chosen_server` selects; None for any."""
+
+
+def chosen_server(servers: "Sequence[ServerDescription]") -> "list[ServerDescription]":
+    """Select the server whose operations are killed: the `server_selector` of a client for a `ControlClient`."""
+    address = _SERVER.get()
+    return [server for server in servers if address in (None, server.address)]
+
+
 class _Commands:
-    """The ids of the connections that the commands of one block use; `is_stopped` once the block has failed."""
+    """The connections that the commands of one block use; `is_stopped` once the block has failed.
+
+    A connection is known by its server and its number, because each router counts its own.
+    """
 
     __slots__ = ("connections", "is_stopped")
 
     def __init__(self) -> None:
-        self.connections: set[int] = set()
+        self.connections: set[tuple[_Address, int]] = set()
         self.is_stopped = False
 
 
@@ -369,7 +385,7 @@ class TrackingPool(Pool):
         if commands.is_stopped:
             raise CommandCancelledError
         connection = super()._get_conn(*args, **kwargs)
-        commands.connections.add(connection.server_connection_id or 0)
+        commands.connections.add((connection.address, connection.server_connection_id or 0))
         # The wait for the connection may have been long.
         if commands.is_stopped:
             self.checkin(connection)
@@ -380,7 +396,7 @@ class TrackingPool(Pool):
         """Return a connection to the pool."""
         commands = _COMMANDS.get()
         if commands is not None:
-            commands.connections.discard(conn.server_connection_id or 0)
+            commands.connections.discard((conn.address, conn.server_connection_id or 0))
         super().checkin(conn)
 
 
@@ -388,7 +404,8 @@ class ControlClient:
     """A second client with a few connections and threads, for commands that must not wait for busy readers.
 
     It reads API keys, which every request needs. It also kills the operations of cancelled reads, because MongoDB would
-    run them up to the time limit of a query. Every MongoDB user may use `killOp` on their own operations.
+    run them up to the time limit of a query. Every MongoDB user may use `killOp` on their own operations. A client of
+    several servers needs `chosen_server`.
     """
 
     def __init__(self, client: "MongoClient[Document]", name: str) -> None:
@@ -419,15 +436,18 @@ class ControlClient:
     async def _kill_all(self) -> None:
         """Kill the operations of all cancelled blocks, repeatedly until none is left."""
         while connections := self._running_connections():
-            try:
-                with pymongo.timeout(_KILL_COMMAND_SECONDS):
-                    await self._threads.run(self._kill, connections, time.monotonic())
-            except PyMongoError as error:
-                # They end by themselves when the time for them is over.
-                _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)
+            since = time.monotonic()
+            for address in {address for address, _ in connections}:
+                numbers = [number for server, number in connections if server == address]
+                try:
+                    with pymongo.timeout(_KILL_COMMAND_SECONDS):
+                        await self._threads.run(self._kill, address, numbers, since)
+                except PyMongoError as error:
+                    # They end by themselves when the time for them is over.
+                    _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)
             await asyncio.sleep(_KILL_POLL_SECONDS)
 
-    def _running_connections(self) -> list[int]:
+    def _running_connections(self) -> list[tuple[_Address, int]]:
         """Return the connections of recently cancelled blocks that still run operations."""
         earliest = time.monotonic() - _KILL_SECONDS
         self._cancelled = {
@@ -435,15 +455,20 @@ class ControlClient:
         }
         return [connection for commands in self._cancelled for connection in tuple(commands.connections)]
 
-    def _kill(self, connections: list[int], since: float) -> None:
-        """Kill the operations on `connections` that started before `since` (monotonic); newer ones keep running."""
+    def _kill(self, address: _Address, connections: list[int], since: float) -> None:
+        """Kill a server's operations on `connections` that started before `since` (monotonic); newer ones keep running.
+
+        It runs in a context of its own.
+        """
+        _SERVER.set(address)
+        admin = self._client.get_database("admin", read_preference=ReadPreference.NEAREST)
         match = {"connectionId": {"$in": connections}, "active": True}
         # On a mongos `localOps` lists its own operations; killing one also ends its parts on the shards.
         running: list[Document] = [{"$currentOp": {"allUsers": False, "localOps": True}}, {"$match": match}]
-        for operation in self._client.admin.aggregate(running):
+        for operation in admin.aggregate(running):
             elapsed = (time.monotonic() - since) * times.SECOND
             if operation.get("microsecs_running", 0) >= elapsed:
-                self._client.admin.command("killOp", op=operation["opid"])
+                admin.command("killOp", op=operation["opid"], read_preference=ReadPreference.NEAREST)
 
     def close(self) -> None:
         """Close all connections."""

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
+from stores.database.collections import names
+
 Keys = list[tuple[str, int]]
 
 _VISIBLE: Final = ("project_id", "visible")
@@ -277,10 +279,11 @@ def index_by(collection: str, *paths: str) -> str:
 def models() -> dict[str, list[IndexModel]]:
     """Return the index models to build, by collection.
 
-    Each collection has `_id`. To build it creates a collection that has no other index: MongoDB refuses reads in
-    snapshots from before a transaction created their collection.
+    Each collection has `_id`. To build it creates a collection that has no other index. A transaction must create none:
+    MongoDB refuses that if it writes to several shards, and then refuses reads in snapshots from before.
     """
-    return {"due_threads": [IndexModel([("_id", 1)], name="_id_")]} | {
+    found = {name: [IndexModel([("_id", ASCENDING)], name="_id_")] for name in names()}
+    return found | {
         name: [index.model() for index in INDEXES if index.collection == name]
         for name in dict.fromkeys(index.collection for index in INDEXES)
     }

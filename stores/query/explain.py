@@ -51,15 +51,20 @@ async def explain(collection: Collection, pipeline: Pipeline, hint: Hint | None 
         command = {"find": collection.name, **plain}
     command |= {"allowDiskUse": True} | ({"hint": hint} if hint else {})
     response = await collection.database.command("explain", command, verbosity="executionStats")
-    nodes = list(_nodes(response))
-    winning_parts = [part for node in nodes if "winningPlan" in node for part in _nodes(node["winningPlan"])]
+    nodes = list(nodes_of(response))
+    winning_parts = [part for node in nodes if "winningPlan" in node for part in nodes_of(node["winningPlan"])]
     executions = [node["executionStats"] for node in nodes if "executionStats" in node]
-    # MongoDB lists stages that it could not push down into the plan as separate aggregation stages.
-    later_stages = {name for stage in response.get("stages", ()) for name in stage if name.startswith("$")}
+    # MongoDB lists stages that it could not push down into the plan as separate aggregation stages: of each shard, too,
+    # and of the router that merges.
+    merging = (response.get("splitPipeline") or {}).get("mergerPart", ())
+    later = [*merging, *(stage for node in nodes for stage in node.get("stages", ()))]
+    later_stages = {name for stage in later if isinstance(stage, dict) for name in stage if name.startswith("$")}
     return Plan(
         pipeline=pipeline,
         indexes=frozenset(part["indexName"] for part in winning_parts if "indexName" in part),
-        stages=frozenset({part["stage"] for part in winning_parts if "stage" in part} | (later_stages - {"$cursor"})),
+        stages=frozenset(
+            {part["stage"] for part in winning_parts if "stage" in part} | (later_stages - {"$cursor", "$mergeCursors"})
+        ),
         keys_examined=sum(stats["totalKeysExamined"] for stats in executions),
         documents_examined=sum(stats["totalDocsExamined"] for stats in executions),
         returned=sum(stats["nReturned"] for stats in executions),
@@ -67,9 +72,10 @@ async def explain(collection: Collection, pipeline: Pipeline, hint: Hint | None 
     )
 
 
-def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+def nodes_of(tree: object) -> Iterator[dict[str, Any]]:
+    """Yield each object of a plan; the plan of a router contains that of each shard, with the plans it rejected."""
     if isinstance(tree, dict):
         yield tree
-        tree = list(tree.values())
+        tree = [value for name, value in tree.items() if name != "rejectedPlans"]
     for member in tree if isinstance(tree, list) else ():
-        yield from _nodes(member)
+        yield from nodes_of(member)

@@ -21,6 +21,9 @@ from tests.waiting import TIMEOUT
 
 Document = dict[str, Any]
 
+MONGOD: Final = "LOOMQL_TEST_MONGOD"
+"""Environment variable with the binary to run instead of the one that LoomQL finds."""
+
 MEMBERS: Final = 3
 NAME: Final = "three"
 ELECTION: Final = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300}
@@ -36,10 +39,12 @@ def one_mongod() -> Iterator[str]:
 class Mongod:
     """One member: a mongod process whose port and folder stay the same across restarts."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, name: str = NAME, *options: str) -> None:
+        self.name = name
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -47,11 +52,12 @@ class Mongod:
         self._folder.mkdir(exist_ok=True)
         # fmt: off
         command = [
-            str(find_mongod()), "--dbpath", str(self._folder), "--bind_ip", "127.0.0.1", "--port", str(self.port),
-            "--nounixsocket", "--replSet", NAME, "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25", "--quiet",
+            os.environ.get(MONGOD) or str(find_mongod()), "--dbpath", str(self._folder), "--bind_ip", "127.0.0.1",
+            "--port", str(self.port),
+            "--nounixsocket", "--replSet", self.name, "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25",
             "--networkMessageCompressors", "disabled", "--setParameter", "enableTestCommands=1",
             "--setParameter", "diagnosticDataCollectionEnabled=false",
-            "--setParameter", "transactionLifetimeLimitSeconds=20",
+            "--setParameter", "transactionLifetimeLimitSeconds=20", "--quiet", *self._options,
         ]
         # fmt: on
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -24,6 +24,8 @@ from tests.stores.feedback.builders import note
 from tests.stores.objects.builders import version
 from tests.waiting import until_found
 
+ON_ONE_SERVER = pytest.mark.not_on("cluster", reason="each shard examines documents up to the limit")
+
 OP = {"_type": "CustomWeaveType", "weave_type": {"type": "Op"}}
 OTHER = "acme/other"
 NESTED = '{expr: {eq: [{getField: "inputs.q.word"}, {literal: "weft"}]}}'
@@ -274,6 +276,7 @@ async def _examined(database: Database, commands: Commands) -> tuple[int, int]:
     return numbers["totalKeysExamined"], numbers["totalDocsExamined"]
 
 
+@ON_ONE_SERVER
 @pytest.mark.parametrize(
     ("calls_filter", "query", "most"),
     [
@@ -302,6 +305,7 @@ async def test_count_stops_at_the_limit(
     assert await calls.count(PROJECT, calls_filter, query) == 300
 
 
+@ON_ONE_SERVER
 @pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
 async def test_text_search_stops_at_the_limit(database: Database, calls: CallsStore, commands: Commands) -> None:
     stores = Stores(database)
@@ -318,6 +322,7 @@ async def test_text_search_stops_at_the_limit(database: Database, calls: CallsSt
     await stores.close()
 
 
+@ON_ONE_SERVER
 @pytest.mark.parametrize("list_of", ["traces", "threads"])
 async def test_groups_are_found_by_skipping_in_an_index(
     database: Database, calls: CallsStore, commands: Commands, list_of: str
@@ -340,6 +345,7 @@ async def test_groups_are_found_by_skipping_in_an_index(
     await stores.close()
 
 
+@ON_ONE_SERVER
 async def test_filtered_traces_stop_at_the_limit(database: Database, calls: CallsStore, commands: Commands) -> None:
     stores = Stores(database)
     await calls.write([part for n in range(1_000) for part in (start(n), end(n))])
@@ -354,6 +360,7 @@ async def test_filtered_traces_stop_at_the_limit(database: Database, calls: Call
     await stores.close()
 
 
+@ON_ONE_SERVER
 @pytest.mark.timings(mark_seconds=0.05, registry_lag_seconds=0, write_margin_seconds=0)
 async def test_settled_hours_are_counted_before_live_ones(
     database: Database, calls: CallsStore, commands: Commands

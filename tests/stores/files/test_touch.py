@@ -38,7 +38,7 @@ class GoneAfterTheFirstLook:
 async def make_old(database: Database, digest: str) -> None:
     """Set a file's creation time to long ago."""
     long_ago = times.now() - (TOUCHED_SECONDS + 1) * 1_000_000
-    await database.files.update_one({"digest": digest}, {"$set": {"created_at": long_ago}})
+    await database.files.update_many({"digest": digest}, {"$set": {"created_at": long_ago}})
 
 
 async def test_file_deleted_between_two_reads_is_missing(database: Database, files: FilesStore) -> None:

@@ -10,6 +10,7 @@ from stores.query.explain import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, start
+from tests.stores.lookups import documents_examined
 from tests.stores.objects.builders import version
 
 OP = {"_type": "Op"}
@@ -62,7 +63,7 @@ async def test_relations_of_a_page_read_only_what_they_return(
     names = [(PROJECT, "op", f"n{number}") for number in (1, 4, 7)]
 
     versions = await stock.versions.pages(names, frozenset({"digest"}), PageRequest(size=3))
-    looked_at_versions = await _looked_at(database, commands)
+    looked_at_versions = await documents_examined(database, commands)
     used = await calls.consumers.pages([(PROJECT, taken)], frozenset({"id"}), PageRequest(size=4))
     of_calls = await explain(database.calls, commands.last_pipeline)
 
@@ -75,11 +76,3 @@ async def test_relations_of_a_page_read_only_what_they_return(
     assert looked_at_versions <= 3 * 4
     assert len(used[PROJECT, taken].rows) == 4
     assert of_calls.documents_examined <= 5
-
-
-async def _looked_at(database: Database, commands: Commands) -> int:
-    """Return how many documents the last aggregation's lookup examined."""
-    command = {"aggregate": 1, "pipeline": commands.last_pipeline, "cursor": {}}
-    explained = await database.calls.database.command("explain", command, verbosity="executionStats")
-    [lookup] = [stage for stage in explained["stages"] if "$lookup" in stage]
-    return int(lookup["totalDocsExamined"])

@@ -136,7 +136,7 @@ async def test_users_are_distinct_and_one_thread_is_found(
 ) -> None:
     await calls.write([*turn(1, "t", 0), *turn(2, "t", 10), *turn(3, "running", 20, None)])
     for number, user in ((1, "zoe"), (2, "ada")):
-        await database.calls.update_one({"id": call_id(number)}, {"$set": {"user_id": user}})
+        await database.calls.update_one({"project_id": PROJECT, "id": call_id(number)}, {"$set": {"user_id": user}})
 
     key = (PROJECT, Period(), "t")
     assert (await threads.counts([key]))[key]["users"] == ["ada", "zoe"]

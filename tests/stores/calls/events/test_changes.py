@@ -100,7 +100,7 @@ async def test_derived_documents_of_calls_are_not_events(calls: CallsStore, data
         {"$set": {"usage": [], "usage_scope": "x"}},
         {"$set": {"example_digest": "x"}},
     ):
-        changed = await database.calls.update_one({"id": call_id(1)}, change)
+        changed = await database.calls.update_one({"project_id": PROJECT, "id": call_id(1)}, change)
         assert changed.modified_count == 1
 
     assert await since(calls, cursor) == []

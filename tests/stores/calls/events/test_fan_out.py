@@ -91,6 +91,7 @@ async def test_event_has_all_stored_call_fields(stream: FanOut, calls: CallsStor
     assert event.call["json"]["inputs"] == '{"q":1180591620717411303424}'
 
 
+@pytest.mark.not_on("cluster", reason="behind a router one more stream reads the current token")
 async def test_subscribers_share_one_stream_that_closes_and_reopens(
     stream: FanOut, calls: CallsStore, commands: Commands
 ) -> None:
@@ -109,6 +110,7 @@ async def test_subscribers_share_one_stream_that_closes_and_reopens(
     assert len(opened(commands)) == 2
 
 
+@pytest.mark.not_on("cluster", reason="behind a router one more stream reads the current token")
 async def test_stream_filters_by_project_up_to_a_limit(
     stream: FanOut, calls: CallsStore, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +128,7 @@ async def test_stream_filters_by_project_up_to_a_limit(
     assert named == [["acme/one:"], ["acme/one:", "acme/two:"], []]
 
 
+@pytest.mark.not_on("cluster", reason="behind a router one more stream reads the current token")
 async def test_unwatched_projects_are_soon_removed_from_the_stream_filter(
     stream: FanOut, calls: CallsStore, commands: Commands, database: Database
 ) -> None:
@@ -260,6 +263,7 @@ async def test_close_delivers_pending_events_then_ends_all_subscriptions(
     assert "killCursors" in commands.names
 
 
+@pytest.mark.not_on("cluster", reason="the stand-in router resumes by the time in a token")
 async def test_unresumable_stream_ends_with_an_error_and_a_new_one_may_start(
     stream: FanOut, calls: CallsStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,157 @@
+"""A sharded cluster on the loopback interface: a config server, two shards of one member each, and routers.
+
+The routers are mongos of LOOMQL_TEST_MONGOS if it names a binary, and otherwise the stand-in of router.py. All mongods
+are of LOOMQL_TEST_MONGOD, or of the version that LoomQL runs itself.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bson import Int64, MinKey
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from tests.faults.mongods import Mongod
+from tests.folders import short_folder
+from tests.free_ports import free_port
+from tests.house_checks import ROOT
+from tests.waiting import TIMEOUT
+
+Document = dict[str, Any]
+Client = MongoClient[Document]
+
+MONGOS: Final = "LOOMQL_TEST_MONGOS"
+"""Environment variable with the binary of real routers."""
+
+IS_STAND_IN: Final = not os.environ.get(MONGOS)
+SHARDS: Final = ("one", "two")
+PROJECT: Final = "acme/chat"
+"""The project of most tests; `shard` puts it on both shards."""
+
+KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "calls": {"project_id": 1, "id": "hashed"},
+    "search_words": {"project_id": 1, "segment": 1, "bucket": 1},
+    "term_blocks": {"project_id": 1, "_id": 1},
+    "files.files": {"project_id": 1, "digest": 1},
+    "files.chunks": {"files_id": 1, "n": 1},
+}
+_MIDDLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "calls": {"project_id": PROJECT, "id": Int64(0)},
+    "search_words": {"project_id": PROJECT, "segment": "8", "bucket": MinKey()},
+    "term_blocks": {"project_id": PROJECT, "_id": MinKey()},
+    "files.files": {"project_id": PROJECT, "digest": "V"},
+    "files.chunks": {"files_id": "8", "n": MinKey()},
+}
+"""The place at which `shard` cuts a collection in two: its upper half goes to the second shard."""
+
+_OPTIONS: Final = (
+    # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
+    "periodicNoopIntervalSecs=1",
+    # The files of dropped databases go after seconds instead of minutes.
+    "minSnapshotHistoryWindowInSeconds=5",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster; `routers` are their addresses."""
+
+    config: Mongod
+    shards: tuple[Mongod, ...]
+    routers: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """The URI of all routers."""
+        return f"mongodb://{','.join(self.routers)}/"
+
+    def uri_of(self, router: int) -> str:
+        """Return the URI of one router."""
+        return f"mongodb://{self.routers[router]}/"
+
+
+@contextmanager
+def cluster(routers: int = 2) -> Iterator[Cluster]:
+    """Run a cluster until the block ends; no range moves by itself."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(short_folder())
+        parameters = [word for option in _OPTIONS for word in ("--setParameter", option)]
+        # Sharding waits for the journal at each step.
+        parameters += ["--journalCommitInterval", "2"]
+        config = Mongod(folder / "config", free_port(), "config", "--configsvr", *parameters)
+        shards = [Mongod(folder / name, free_port(), name, "--shardsvr", *parameters) for name in SHARDS]
+        for member in (config, *shards):
+            stack.callback(member.kill)
+            member.start()
+        for member in (config, *shards):
+            _initiate(member)
+        with config.client() as client:
+            for shard in shards:
+                added = f"{shard.name}/{shard.host}"
+                client.admin.command("_configsvrAddShard", added, name=shard.name, writeConcern={"w": "majority"})
+            client.admin.command("_configsvrBalancerStop")
+        addresses = tuple(_router(stack, folder, config, number) for number in range(routers))
+        yield Cluster(config, tuple(shards), addresses)
+
+
+def shard(client: Client, name: str) -> None:
+    """Shard the collections of a database, and give the project of most tests to both shards."""
+    client.admin.command("enableSharding", name)
+    for collection, key in KEYS.items():
+        namespace, middle = f"{name}.{collection}", dict(_MIDDLES[collection])
+        client[name][collection].create_index([*key.items()])
+        client.admin.command("shardCollection", namespace, key=dict(key))
+        client.admin.command("split", namespace, middle=middle)
+        client.admin.command("moveRange", namespace, toShard=_other(client, name), min=middle)
+
+
+def _other(client: Client, name: str) -> str:
+    found = client["config"]["databases"].find_one({"_id": name})
+    assert found is not None
+    return next(shard for shard in SHARDS if shard != found["primary"])
+
+
+def _initiate(member: Mongod) -> None:
+    members = [{"_id": 0, "host": member.host}]
+    settings = {"_id": member.name, "members": members, **({"configsvr": True} if member.name == "config" else {})}
+    with Client(member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
+        client.admin.command("replSetInitiate", settings)
+        deadline = time.monotonic() + TIMEOUT
+        while not client.admin.command("hello")["isWritablePrimary"]:
+            assert time.monotonic() < deadline, f"{member.name} does not become the primary"
+            time.sleep(0.05)
+
+
+def _router(stack: ExitStack, folder: Path, config: Mongod, number: int) -> str:
+    """Start a router and wait until it answers; return its address."""
+    port = free_port()
+    if binary := os.environ.get(MONGOS):
+        command = [binary, "--configdb", f"config/{config.host}", "--bind_ip", "127.0.0.1", "--nounixsocket", "--port"]
+        command.append(str(port))
+    else:
+        # Routers that go through different shards count their connections and know the time each for itself.
+        command = [sys.executable, "-m", "tests.topologies.router", "--port", str(port), "--config", config.host]
+        command += ["--through", SHARDS[number % len(SHARDS)]]
+    log = stack.enter_context((folder / f"router{number}.log").open("wb"))
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    address = f"127.0.0.1:{port}"
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            with Client(f"mongodb://{address}/", serverSelectionTimeoutMS=500) as client:
+                client.admin.command("ping")
+                return address
+        except PyMongoError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                text = Path(log.name).read_text()[-2_000:]
+                raise AssertionError(f"router {number} does not answer: {error}\n{text}") from error
+        time.sleep(0.05)

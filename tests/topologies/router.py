@@ -1,0 +1,815 @@
+"""A stand-in for mongos, which no package on PyPI carries.
+
+It speaks MongoDB's wire protocol to clients, and sends each command on to a shard of MongoDB 6.0. A shard knows the
+router's commands under other names, because it routes itself where it asks other shards: `clusterFind` and the others
+of CLUSTER_COMMANDS.
+
+By MongoDB's own code run, outside transactions: find, aggregate, getMore, insert, update, delete and their explain,
+with the shards that they reach, the merge of results, and all that a router refuses. Its own are also the two-phase
+commit, `shardCollection`, splits, moves of ranges, and drops.
+
+By the code below run, so look here first if a test fails only on the cluster:
+
+- Change streams: one cursor per shard, merged in the order of their resume tokens.
+- Statements of a transaction: `Chunks` chooses their shards, from a table up to a second old and without versions. An
+  aggregation that concerns several shards runs outside the transaction and does not see its writes.
+- findAndModify outside a transaction goes to the shard of its query; count and distinct become aggregations.
+- Index commands go to every shard of the collection, killSessions to all shards; a command that is not named here goes
+  to the primary shard of its database as it is.
+- Retryable writes are not: a write that a client sends twice is done twice, except findAndModify.
+- The cluster time is the latest that this router has seen. A snapshot without a time gets that one.
+- There are no authentication, TLS and compression, and shards have one member. If a shard's connection breaks, the
+  router breaks the client's.
+"""
+
+import argparse
+import hashlib
+import itertools
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import bson
+from bson import CodecOptions, DatetimeMS, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from bson.codec_options import DatetimeConversion
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+Document = dict[str, Any]
+
+CLUSTER_COMMANDS: Final = {
+    "find": "clusterFind",
+    "aggregate": "clusterAggregate",
+    "getMore": "clusterGetMore",
+    "insert": "clusterInsert",
+    "update": "clusterUpdate",
+    "delete": "clusterDelete",
+}
+"""The names that a shard has for the router's commands."""
+
+_WRITES: Final = ("insert", "update", "delete")
+_HISTORY: Final = "minSnapshotHistoryWindowInSeconds"
+_STALE: Final = (13388, 249, 150, 63)
+"""Error codes of a routing table that is out of date; a router then reads it again and repeats the command."""
+
+_ATTEMPTS: Final = 8
+_NOT_YET: Final = (117, 194)
+"""Error codes of a config server that moves another range, or has just started."""
+
+_MOVE_SECONDS: Final = 30
+_TABLE_SECONDS: Final = 1.0
+_WHOLE: Final = 1_000_000
+"""Batch size for all documents that one reply can have."""
+
+_MAJORITY: Final = {"w": "majority", "wtimeout": 60_000}
+_RAW: Final = CodecOptions(RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
+_MESSAGE, _QUERY, _REPLY = 2013, 2004, 1
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    content = bytearray()
+    while len(content) < size:
+        part = connection.recv(min(size - len(content), 1 << 20))
+        if not part:
+            raise EOFError
+        content += part
+    return bytes(content)
+
+
+def _read_message(connection: socket.socket) -> tuple[int, int, bytes]:
+    """Return the id, the kind and the content of the next message."""
+    size, identity, _, kind = struct.unpack("<iiii", _read(connection, 16))
+    return identity, kind, _read(connection, size - 16)
+
+
+def _message(body: Mapping[str, Any], identity: int, answers: int = 0) -> bytes:
+    content = b"\0\0\0\0\0" + bson.encode(body, codec_options=_RAW)
+    return struct.pack("<iiii", 16 + len(content), identity, answers, _MESSAGE) + content
+
+
+def _command(content: bytes) -> Document:
+    """Return the command of a message; its documents stay as they are, and separate sections become its arrays."""
+    body: Document = {}
+    position, end = 4, len(content) - (4 if content[0] & 1 else 0)
+    while position < end:
+        (size,) = struct.unpack_from("<i", content, position + 1)
+        part = content[position + 1 : position + 1 + size]
+        if content[position] == 0:
+            body |= bson.decode(part, _RAW)
+        else:
+            name = part[4 : part.index(b"\0", 4)]
+            body[name.decode()] = bson.decode_all(part[5 + len(name) :], _RAW)
+        position += 1 + size
+    return body
+
+
+def _error(code: int, text: str) -> Document:
+    return {"ok": 0.0, "errmsg": text, "code": code}
+
+
+class Link:
+    """A connection to a server, with the metadata of the client that it works for."""
+
+    def __init__(self, address: str, clock: "Clock", client: object = None) -> None:
+        host, _, port = address.rpartition(":")
+        self._clock = clock
+        self._socket = socket.create_connection((host, int(port)))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hello = {"hello": 1, **({"client": client} if client else {}), "$db": "admin"}
+        self.number = self.ask(hello)["connectionId"]
+
+    def ask(self, body: Document) -> Document:
+        """Send a command and return the reply."""
+        self._socket.sendall(_message(self._clock.told_to(body), 1))
+        reply = dict(bson.decode(_read_message(self._socket)[2][5:], _RAW))
+        self._clock.hear(reply)
+        return reply
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+class Clock:
+    """The latest cluster time that this router has seen."""
+
+    def __init__(self, message: Document) -> None:
+        self._latest = message["$clusterTime"]
+
+    @property
+    def now(self) -> Timestamp:
+        """The time."""
+        time: Timestamp = self._latest["clusterTime"]
+        return time
+
+    def hear(self, message: Document) -> None:
+        """Take over the time of a message if it is later."""
+        heard = message.get("$clusterTime")
+        if heard and heard["clusterTime"] > self.now:
+            self._latest = heard
+
+    def told_to(self, command: Document) -> Document:
+        """Return a command with the time, and with the time of its snapshot if it wants one."""
+        concern = command.get("readConcern")
+        if concern and concern.get("level") == "snapshot" and "atClusterTime" not in concern:
+            concern = dict(concern)
+            concern["atClusterTime"] = max(self.now, concern.pop("afterClusterTime", self.now))
+            command = command | {"readConcern": concern}
+        return command | {"$clusterTime": self._latest}
+
+
+# --- where documents are ---------------------------------------------------------------------------------------------
+
+
+_RANKS: Final[Sequence[tuple[type | tuple[type, ...], Callable[[Any], tuple[Any, ...]]]]] = (
+    (MinKey, lambda _: (0,)),
+    (type(None), lambda _: (1,)),
+    (bool, lambda value: (8, value)),
+    ((int, float), lambda value: (2, value)),
+    (str, lambda value: (3, value.encode())),
+    (list, lambda value: (5, *map(rank, value))),
+    (bytes, lambda value: (6, len(value), bytes(value))),
+    (ObjectId, lambda value: (7, value.binary)),
+    (DatetimeMS, lambda value: (9, int(value))),
+    (MaxKey, lambda _: (99,)),
+)
+
+
+def rank(value: Any) -> tuple[Any, ...]:
+    """Return a key that sorts values as MongoDB does."""
+    for kind, key in _RANKS:
+        if isinstance(value, kind):
+            return key(value)
+    raise NotImplementedError(f"the order of {type(value)}")
+
+
+def hashed(value: object) -> int:
+    """Hash a string, a whole number or null as a hashed index does."""
+    content = b""
+    if isinstance(value, str):
+        text = value.encode() + b"\0"
+        content = struct.pack("<ii", 15, len(text)) + text
+    elif isinstance(value, int) and not isinstance(value, bool):
+        content = struct.pack("<iq", 10, value)
+    elif value is None:
+        content = struct.pack("<i", 5)
+    else:
+        raise NotImplementedError(f"the hash of {type(value)}")
+    # A seed of 0 comes first.
+    digest = hashlib.md5(bytes(4) + content, usedforsecurity=False).digest()
+    number: int = struct.unpack("<q", digest[:8])[0]
+    return number
+
+
+class Chunks:
+    """The ranges of a sharded collection, and the shards that have them."""
+
+    def __init__(self, key: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]]) -> None:
+        self._key = key
+        self.shards = sorted({chunk["shard"] for chunk in chunks})
+        self._ranges = [(self._place(chunk["min"]), self._place(chunk["max"]), chunk["shard"]) for chunk in chunks]
+
+    @staticmethod
+    def _place(bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return [rank(value) for value in bound.values()]
+
+    def shard_of(self, document: Mapping[str, Any]) -> str:
+        """Return the shard that a new document belongs to."""
+        return self.shards_of({name: _at(document, name) for name in self._key})[0]
+
+    def shards_of(self, match: Mapping[str, Any]) -> list[str]:
+        """Return the shards that may have what a filter matches, by the values that it gives the first of the key."""
+        given: list[list[tuple[Any, ...]]] = []
+        for name, kind in self._key.items():
+            values = _given(match, name)
+            if values is None:
+                break
+            given.append([rank(hashed(value) if kind == "hashed" else value) for value in values])
+        rest = len(self._key) - len(given)
+        found = set()
+        for start in itertools.product(*given):
+            first, last = [*start, *[rank(MinKey())] * rest], [*start, *[rank(MaxKey())] * rest]
+            found |= {shard for low, high, shard in self._ranges if low <= last and first < high}
+        return sorted(found)
+
+    def is_one_document(self, match: Mapping[str, Any]) -> bool:
+        """Return whether a filter gives one value to each field of the key."""
+        return all(len(_given(match, name) or ()) == 1 for name in self._key)
+
+
+def _at(document: Any, path: str) -> Any:
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document
+
+
+def _given(match: Mapping[str, Any], name: str) -> list[Any] | None:
+    """Return the values of a field that a filter allows, or None if it allows others, too."""
+    for path, value in match.items():
+        if path == "$and":
+            for part in value:
+                if (values := _given(part, name)) is not None:
+                    return values
+        if path != name:
+            continue
+        if not isinstance(value, Mapping):
+            return [value]
+        if "$eq" in value:
+            return [value["$eq"]]
+        if "$in" in value:
+            return list(value["$in"])
+    return None
+
+
+class Router:
+    """What all connections to one router share."""
+
+    def __init__(self, config: str, through: str) -> None:
+        self._client = MongoClient[Document](f"mongodb://{config}/?directConnection=true")
+        options = CodecOptions[Document](datetime_conversion=_RAW.datetime_conversion)
+        self._config = self._client["config"].with_options(options)
+        self.clock = Clock(self._client.admin.command("ping"))
+        found = self._config["shards"].find(sort=[("_id", 1)])
+        self.shards: dict[str, str] = {shard["_id"]: shard["host"].partition("/")[2] for shard in found}
+        self.through = through
+        self.streams: dict[int, Stream] = {}
+        self.transactions: dict[bytes, Transaction] = {}
+        self._chunks: dict[str, tuple[float, Chunks | None]] = {}
+
+    def chunks(self, namespace: str) -> Chunks | None:
+        """Return where a collection's documents are, or None if it is not sharded."""
+        at, known = self._chunks.get(namespace, (0.0, None))
+        if not at or time.monotonic() - at > _TABLE_SECONDS:
+            collection = self._config["collections"].find_one({"_id": namespace})
+            known = None
+            if collection:
+                known = Chunks(collection["key"], self._config["chunks"].find({"uuid": collection["uuid"]}).to_list())
+            self._chunks[namespace] = time.monotonic(), known
+        return known
+
+    def database(self, name: str) -> Document | None:
+        """Return the config server's entry of a database."""
+        return self._config["databases"].find_one({"_id": name})
+
+    def primary(self, name: str, *, create: bool = False) -> str:
+        """Return the shard of a database's unsharded collections; `create` the database if it does not exist."""
+        if name in ("admin", "config", "local"):
+            return self.through
+        found = self.database(name)
+        if not found and create:
+            self._client.admin.command("_configsvrCreateDatabase", name, writeConcern=_MAJORITY)
+            found = self.database(name)
+        return found["primary"] if found else self.through
+
+    def administer(self, name: str, body: Document, link: "Session") -> Document:
+        """Do a command that changes where documents are."""
+        namespace: str = body[name]
+        database, _, collection = namespace.partition(".")
+        self._chunks.clear()
+        if name == "enableSharding":
+            self.primary(namespace, create=True)
+            return {"ok": 1.0}
+        if name == "shardCollection":
+            primary = self.primary(database, create=True)
+            order = {"_shardsvrCreateCollection": collection, "shardKey": body["key"], "unique": body.get("unique")}
+            order["unique"] = bool(body.get("unique"))
+            order |= {"databaseVersion": (self.database(database) or {})["version"], "writeConcern": _MAJORITY}
+            return link.ask(primary, order | {"$db": database})
+        found = self._config["collections"].find_one({"_id": namespace})
+        if not found:
+            return _error(118, f"{namespace} is not sharded")
+        place = body["middle"] if name == "split" else body.get("min") or body["find"]
+        chunk = self._chunk_at(found, place)
+        if name == "split":
+            order = {"splitChunk": namespace, "from": chunk["shard"], "keyPattern": found["key"]}
+            order |= {"epoch": found["lastmodEpoch"], "timestamp": found["timestamp"], "splitKeys": [body["middle"]]}
+            return link.ask(chunk["shard"], order | {"min": chunk["min"], "max": chunk["max"], "$db": "admin"})
+        order = {"_configsvrMoveRange": namespace, "toShard": body.get("toShard") or body["to"], "min": chunk["min"]}
+        order |= {"max": body.get("max") or chunk["max"], "waitForDelete": True, "writeConcern": _MAJORITY}
+        deadline = time.monotonic() + _MOVE_SECONDS
+        while True:
+            try:
+                return self._client.admin.command(order)
+            except OperationFailure as error:
+                if error.code not in _NOT_YET or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def _chunk_at(self, collection: Document, place: Mapping[str, Any]) -> Document:
+        at = Chunks._place(place)
+        for chunk in self._config["chunks"].find({"uuid": collection["uuid"]}):
+            if Chunks._place(chunk["min"]) <= at < Chunks._place(chunk["max"]):
+                return chunk
+        raise ValueError(f"no chunk has {place}")
+
+    def listed(self) -> list[Document]:
+        """Return the shards."""
+        return self._config["shards"].find().to_list()
+
+
+# --- change streams --------------------------------------------------------------------------------------------------
+
+
+class Stream:
+    """A change stream on every shard; it hands out an event once no shard can have an earlier one."""
+
+    _ids = itertools.count(1 << 60)
+
+    def __init__(self, router: Router, body: Document, client: object) -> None:
+        self.id = next(self._ids)
+        self._database = body["$db"]
+        self._links = {shard: Link(address, router.clock, client) for shard, address in router.shards.items()}
+        self._cursors: dict[str, Document] = {}
+        self._events: list[tuple[str, Mapping[str, Any]]] = []
+        self.failure: Document | None = None
+        options = dict(body["pipeline"][0]["$changeStream"])
+        token = (options.get("resumeAfter") or options.get("startAfter") or {"_data": ""})["_data"]
+        self._start = token if re.match("82[0-9A-F]{16}", token) else ""
+        if self._start:
+            # A shard refuses the token of another shard's event. Its first digits are the time of the event.
+            options = {key: value for key, value in options.items() if key not in ("resumeAfter", "startAfter")}
+            options["startAtOperationTime"] = Timestamp(int(token[2:10], 16), int(token[10:18], 16))
+        elif not token and "startAtOperationTime" not in options:
+            options["startAtOperationTime"] = Timestamp(router.clock.now.time, router.clock.now.inc + 1)
+        command = body | {"pipeline": [{"$changeStream": options}, *body["pipeline"][1:]]}
+        for shard, link in self._links.items():
+            self._take(shard, link.ask(command), "firstBatch")
+
+    def _take(self, shard: str, reply: Document, batch: str) -> None:
+        if reply["ok"] != 1.0:
+            self.failure = reply
+            return
+        self._cursors[shard] = reply["cursor"]
+        events = [(event["_id"]["_data"], event) for event in reply["cursor"][batch]]
+        self._events += [(token, event) for token, event in events if token > self._start]
+
+    def batch(self, name: str) -> Document:
+        """Return a reply with all events that every shard is past."""
+        if self.failure:
+            return self.failure
+        past = min(cursor["postBatchResumeToken"]["_data"] for cursor in self._cursors.values())
+        self._events.sort(key=lambda event: event[0])
+        ready = [event for token, event in self._events if token <= past]
+        self._events = self._events[len(ready) :]
+        namespace = next(iter(self._cursors.values()))["ns"]
+        cursor = {
+            name: ready,
+            "id": Int64(self.id),
+            "ns": namespace,
+            "postBatchResumeToken": {"_data": max(past, self._start)},
+        }
+        return {"cursor": cursor, "ok": 1.0}
+
+    def more(self, body: Document) -> Document:
+        """Wait for events as long as the client wants."""
+        deadline = time.monotonic() + body.get("maxTimeMS", 1000) / 1000
+        while True:
+            for shard, link in self._links.items():
+                of = {"getMore": self._cursors[shard]["id"], "collection": body["collection"], "maxTimeMS": 10}
+                of |= {name: body[name] for name in ("lsid", "batchSize") if name in body} | {"$db": self._database}
+                self._take(shard, link.ask(of), "nextBatch")
+                if self.failure:
+                    return self.failure
+            reply = self.batch("nextBatch")
+            if reply["cursor"]["nextBatch"] or time.monotonic() > deadline:
+                return reply
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Close the connections, by which the shards close the cursors."""
+        for link in self._links.values():
+            link.close()
+
+
+# --- transactions ----------------------------------------------------------------------------------------------------
+
+
+class Transaction:
+    """The shards of a transaction: the first one coordinates its commit."""
+
+    def __init__(self, session: "Session", start: Document) -> None:
+        self.number = start["txnNumber"]
+        self._concern = session.router.clock.told_to(start).get("readConcern")
+        self._shards: list[str] = []
+        self._writers: set[str] = set()
+        self._cursors: dict[int, str] = {}
+
+    def run(self, session: "Session", name: str, body: Document) -> Document:
+        """Do a statement on the shards that it concerns."""
+        router = session.router
+        body = {option: value for option, value in body.items() if option not in ("startTransaction", "readConcern")}
+        if name in ("commitTransaction", "abortTransaction"):
+            return self._end(session, name, body)
+        database = body["$db"]
+        primary = router.primary(database, create=name in _WRITES)
+        if name == "getMore":
+            return self._ask(session, self._cursors.get(body["getMore"], primary), body)
+        lookups = [stage["$lookup"] for stage in body.get("pipeline", ()) if "$lookup" in stage]
+        if any(router.chunks(f"{database}.{lookup.get('from')}") for lookup in lookups):
+            return _error(28769, "$lookup of a sharded collection within a transaction")
+        chunks = router.chunks(f"{database}.{body[name]}") if isinstance(body[name], str) else None
+        if not chunks:
+            return self._ask(session, primary, body)
+        match name:
+            case "insert":
+                return self._insert(session, body, chunks)
+            case "update" | "delete":
+                return self._write(session, name, body, chunks)
+            case "find":
+                return self._find(session, body, chunks)
+            case "aggregate":
+                return self._aggregate(session, body, chunks)
+        return self._ask(session, chunks.shards_of(body["query"])[0], body)  # findAndModify
+
+    def _ask(self, session: "Session", shard: str, body: Document) -> Document:
+        if shard not in self._shards:
+            body = body | {"startTransaction": True}
+            body |= {"readConcern": self._concern} if self._concern else {}
+            body |= {} if self._shards else {"coordinator": True}
+            self._shards.append(shard)
+        reply = session.ask(shard, body)
+        if not reply.pop("readOnly", False):
+            self._writers.add(shard)
+        if "cursor" in reply:
+            self._cursors[reply["cursor"]["id"]] = shard
+        return reply
+
+    def _insert(self, session: "Session", body: Document, chunks: Chunks) -> Document:
+        parts: dict[str, list[Any]] = {}
+        for document in body["documents"]:
+            parts.setdefault(chunks.shard_of(document), []).append(document)
+        inserted = 0
+        reply: Document = {"ok": 1.0}
+        for shard, documents in parts.items():
+            reply = self._ask(session, shard, body | {"documents": documents})
+            if reply["ok"] != 1.0 or "writeErrors" in reply:
+                return reply
+            inserted += reply["n"]
+        return reply | {"n": inserted}
+
+    def _write(self, session: "Session", name: str, body: Document, chunks: Chunks) -> Document:
+        total: Document = {"n": 0}
+        reply: Document = {}
+        for index, statement in enumerate(body[f"{name}s"]):
+            shards = chunks.shards_of(statement["q"])
+            is_multi = statement.get("multi") or statement.get("limit") == 0
+            if statement.get("upsert") and not chunks.is_one_document(statement["q"]):
+                return _error(61, "Failed to target upsert by query :: could not extract exact shard key")
+            if len(shards) > 1 and not is_multi and "_id" not in statement["q"]:
+                return _error(72 if name == "update" else 61, f"a single {name} must give _id or the shard key")
+            for shard in shards:
+                reply = self._ask(session, shard, body | {f"{name}s": [statement]})
+                if reply["ok"] != 1.0 or "writeErrors" in reply:
+                    return reply
+                for count in ("n", "nModified"):
+                    if count in reply:
+                        total[count] = total.get(count, 0) + reply[count]
+                for upserted in reply.pop("upserted", ()):
+                    total.setdefault("upserted", []).append({"index": index, "_id": upserted["_id"]})
+        return reply | total
+
+    def _find(self, session: "Session", body: Document, chunks: Chunks) -> Document:
+        shards = chunks.shards_of(body.get("filter", {}))
+        if len(shards) == 1:
+            return self._ask(session, shards[0], body)
+        skip, limit, order = body.get("skip", 0), abs(body.get("limit", 0)), body.get("sort") or {}
+        command = {name: value for name, value in body.items() if name not in ("skip", "singleBatch", "limit")}
+        command |= {"batchSize": _WHOLE} | ({"limit": skip + limit} if limit else {})
+        command["projection"] = {**(body.get("projection") or {}), "$sortKey": {"$meta": "sortKey"}}
+        if not order:
+            command["projection"] = body.get("projection") or {}
+        rows: list[Document] = []
+        for shard in shards:
+            reply = self._ask(session, shard, command)
+            if reply["ok"] != 1.0:
+                return reply
+            if reply["cursor"]["id"]:
+                raise NotImplementedError("more than one batch of a shard in a transaction")
+            rows += [dict(row) for row in reply["cursor"]["firstBatch"]]
+        for position, direction in reversed(list(enumerate(order.values()))):
+            rows.sort(key=lambda row: rank(row["$sortKey"][position]), reverse=direction == -1)
+        for row in rows:
+            row.pop("$sortKey", None)
+        rows = rows[skip : skip + limit if limit else None]
+        return {"cursor": {"firstBatch": rows, "id": Int64(0), "ns": f"{body['$db']}.{body['find']}"}, "ok": 1.0}
+
+    def _aggregate(self, session: "Session", body: Document, chunks: Chunks) -> Document:
+        pipeline = body["pipeline"]
+        shards = chunks.shards_of(pipeline[0].get("$match", {}) if pipeline else {})
+        others = any(kind in stage for stage in pipeline for kind in ("$lookup", "$graphLookup", "$unionWith"))
+        if len(shards) == 1 and (not others or shards[0] == session.router.primary(body["$db"])):
+            return self._ask(session, shards[0], body)
+        outside = {name: value for name, value in body.items() if name not in ("autocommit", "txnNumber", "lsid")}
+        reply = session.route("aggregate", outside | {"cursor": {"batchSize": _WHOLE}})
+        if reply["ok"] == 1.0 and reply["cursor"]["id"]:
+            raise NotImplementedError("more than one batch of an aggregation in a transaction")
+        return reply
+
+    def _end(self, session: "Session", name: str, body: Document) -> Document:
+        body = body | {"$db": "admin"}
+        if name == "commitTransaction" and len(self._writers) > 1:
+            participants = [{"shardId": shard} for shard in self._shards]
+            order = {"coordinateCommitTransaction": 1, "participants": participants}
+            options = {option: value for option, value in body.items() if option not in (name, "recoveryToken")}
+            return session.ask(self._shards[0], order | options)
+        reply: Document = {"ok": 1.0}
+        # The readers come first, so that the commit of the one that wrote decides.
+        for shard in sorted(self._shards, key=self._writers.__contains__):
+            answer = session.ask(shard, body)
+            if name == "commitTransaction":
+                reply = answer
+                if reply["ok"] != 1.0:
+                    break
+        return reply
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+class Session(threading.Thread):
+    """A client's connection, with connections of its own to the shards."""
+
+    def __init__(self, router: Router, connection: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self.router = router
+        self._connection = connection
+        self._metadata: object = None
+        self._links: dict[str, Link] = {}
+
+    def run(self) -> None:
+        """Answer until the client or a shard goes."""
+        try:
+            for answer in self._answers():
+                self._connection.sendall(answer)
+        except (EOFError, OSError):
+            return
+        finally:
+            self._connection.close()
+            for link in self._links.values():
+                link.close()
+
+    def _answers(self) -> Iterator[bytes]:
+        while True:
+            identity, kind, content = _read_message(self._connection)
+            if kind == _QUERY:  # the first hello of a connection
+                start = content.index(b"\0", 4) + 9
+                (size,) = struct.unpack_from("<i", content, start)
+                reply = self._hello(dict(bson.decode(content[start : start + size], _RAW)))
+                encoded = struct.pack("<iqii", 8, 0, 0, 1) + bson.encode(reply)
+                yield struct.pack("<iiii", 16 + len(encoded), 1, identity, _REPLY) + encoded
+                continue
+            body = _command(content)
+            self.router.clock.hear(body)
+            try:
+                reply = self._answer(next(iter(body)), body)
+            except OperationFailure as error:
+                reply = {"ok": 0.0, **(error.details or {"errmsg": str(error), "code": error.code or 8})}
+            except (NotImplementedError, ValueError) as error:
+                reply = _error(8, f"the stand-in for a router cannot do this: {error}")
+            if not content[0] & 2:  # the client wants an answer
+                yield _message(reply, 1, identity)
+
+    def ask(self, shard: str, body: Document) -> Document:
+        """Send a command to a shard and return the reply."""
+        return self._link(shard).ask(body)
+
+    def _link(self, shard: str) -> Link:
+        if shard not in self._links:
+            self._links[shard] = Link(self.router.shards[shard], self.router.clock, self._metadata)
+        return self._links[shard]
+
+    def _ask_each(self, shards: Sequence[str], body: Document) -> Document:
+        reply: Document = {}
+        for shard in shards:
+            reply = self.ask(shard, body)
+            if reply["ok"] != 1.0:
+                break
+        return reply
+
+    def route(self, name: str, body: Document) -> Document:
+        """Have a shard do a command as a router."""
+        body.pop("txnNumber", None)
+        # The name of the command comes first.
+        command = {CLUSTER_COMMANDS[name]: body[name]} | {key: value for key, value in body.items() if key != name}
+        for attempt in range(_ATTEMPTS):
+            reply = self.ask(self.router.through, command)
+            if reply["ok"] == 1.0 or reply.get("code") not in _STALE:
+                break
+            time.sleep(0.02 * attempt)
+        return reply
+
+    def _hello(self, body: Document) -> Document:
+        self._metadata = self._metadata or body.get("client")
+        limits: Document = {
+            "maxBsonObjectSize": 16 << 20,
+            "maxMessageSizeBytes": 48_000_000,
+            "maxWriteBatchSize": 100_000,
+        }
+        limits |= {
+            "localTime": DatetimeMS(time.time_ns() // 1_000_000),
+            "logicalSessionTimeoutMinutes": 30,
+            "minWireVersion": 0,
+            "maxWireVersion": 17,
+        }
+        # killOp finds a client's operations by this number, which counts this router's connections only.
+        number = self._link(self.router.through).number
+        return (
+            {"isWritablePrimary": True, "ismaster": True, "msg": "isdbgrid", "helloOk": True}
+            | limits
+            | {"connectionId": number, "ok": 1.0}
+        )
+
+    def _answer(self, name: str, body: Document) -> Document:
+        if body.get("autocommit") is False:
+            return self._transaction(body).run(self, name, body)
+        own: dict[str, Callable[[str, Document], Document]] = {
+            **dict.fromkeys(("hello", "ismaster", "isMaster"), lambda _, body: self._hello(body)),
+            **dict.fromkeys(CLUSTER_COMMANDS, self.route),
+            **dict.fromkeys(_WRITES, self._write),
+            **dict.fromkeys(("enableSharding", "shardCollection", "split", "moveChunk", "moveRange"), self._administer),
+            **dict.fromkeys(("getParameter", "setParameter"), self._set_parameter),
+            **dict.fromkeys(("drop", "dropDatabase"), self._drop),
+            **dict.fromkeys(("count", "distinct"), self._count),
+            **dict.fromkeys(("findAndModify", "findandmodify"), self._find_and_modify),
+            **dict.fromkeys(("createIndexes", "dropIndexes", "collMod", "planCacheClear"), self._on_each_shard),
+            "getMore": self._more,
+            "aggregate": self._aggregate,
+            "explain": self._explain,
+            "listShards": lambda *_: {"shards": self.router.listed(), "ok": 1.0},
+            "killCursors": self._kill_cursors,
+            "killSessions": lambda _, body: self._ask_each([*self.router.shards], body),
+            "killOp": self._kill_operation,
+        }
+        return own.get(name, self._forward)(name, body)
+
+    def _forward(self, name: str, body: Document) -> Document:
+        return self.ask(self.router.primary(body["$db"], create=name == "create"), body)
+
+    def _write(self, name: str, body: Document) -> Document:
+        self.router.primary(body["$db"], create=True)
+        return self.route(name, body)
+
+    def _more(self, name: str, body: Document) -> Document:
+        stream = self.router.streams.get(body[name])
+        return stream.more(body) if stream else self.route(name, body)
+
+    def _aggregate(self, name: str, body: Document) -> Document:
+        return self._watch(body) if "$changeStream" in [*body["pipeline"], {}][0] else self.route(name, body)
+
+    def _explain(self, name: str, body: Document) -> Document:
+        inner = dict(body[name])
+        of = next(iter(inner))
+        return self.ask(self.router.through, body | {name: {CLUSTER_COMMANDS.get(of, of): inner.pop(of)} | inner})
+
+    def _administer(self, name: str, body: Document) -> Document:
+        reply = self.router.administer(name, body, self)
+        return {"ok": 1.0} if reply["ok"] == 1.0 else reply
+
+    def _set_parameter(self, name: str, body: Document) -> Document:
+        if _HISTORY in body:  # mongos has no such parameter
+            return _error(72, f"{name} of an unknown parameter")
+        return self._forward(name, body)
+
+    def _kill_operation(self, _: str, body: Document) -> Document:
+        shard, colon, number = str(body["op"]).rpartition(":")
+        return self.ask(shard if colon else self.router.through, body | {"op": int(number)})
+
+    def _find_and_modify(self, name: str, body: Document) -> Document:
+        chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
+        if not chunks:
+            return self.ask(self.router.primary(body["$db"], create=True), body)
+        if not chunks.is_one_document(body["query"]):
+            return _error(61, "Query for sharded findAndModify must contain the shard key")
+        return self.ask(chunks.shards_of(body["query"])[0], body)
+
+    def _on_each_shard(self, name: str, body: Document) -> Document:
+        primary = self.router.primary(body["$db"], create=name == "createIndexes")
+        chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
+        # A session and its numbers are for one server.
+        body = {option: value for option, value in body.items() if option not in ("lsid", "txnNumber")}
+        return self._ask_each(chunks.shards if chunks else [primary], body)
+
+    def _transaction(self, body: Document) -> Transaction:
+        session = bytes(body["lsid"]["id"])
+        known = self.router.transactions.get(session)
+        if body.get("startTransaction") or known is None or known.number != body["txnNumber"]:
+            known = self.router.transactions[session] = Transaction(self, body)
+        return known
+
+    def _watch(self, body: Document) -> Document:
+        router = self.router
+        router.primary(body["$db"], create=True)
+        stream = Stream(router, {key: value for key, value in body.items() if key != "txnNumber"}, self._metadata)
+        if stream.failure:
+            stream.close()
+        else:
+            router.streams[stream.id] = stream
+        return stream.batch("firstBatch")
+
+    def _kill_cursors(self, _: str, body: Document) -> Document:
+        for cursor in body["cursors"]:
+            if stream := self.router.streams.pop(cursor, None):
+                stream.close()
+        return {
+            "cursorsKilled": body["cursors"],
+            "cursorsNotFound": [],
+            "cursorsAlive": [],
+            "cursorsUnknown": [],
+            "ok": 1.0,
+        }
+
+    def _count(self, name: str, body: Document) -> Document:
+        stages: list[Document] = [{"$match": body.get("query") or {}}]
+        if name == "count":
+            stages += [{f"${part}": body[part]} for part in ("skip", "limit") if body.get(part)]
+            stages.append({"$count": "n"})
+        else:
+            stages += [{"$unwind": f"${body['key']}"}, {"$group": {"_id": f"${body['key']}"}}]
+        kept = ("hint", "readConcern", "maxTimeMS", "lsid", "collation", "comment", "$db", "$readPreference")
+        options = {option: body[option] for option in kept if option in body}
+        reply = self.route(
+            "aggregate", {"aggregate": body[name], "pipeline": stages, "cursor": {"batchSize": _WHOLE}, **options}
+        )
+        if reply["ok"] != 1.0:
+            return reply
+        rows = reply["cursor"]["firstBatch"]
+        if name == "count":
+            return {"n": rows[0]["n"] if rows else 0, "ok": 1.0}
+        return {"values": [row["_id"] for row in rows], "ok": 1.0}
+
+    def _drop(self, name: str, body: Document) -> Document:
+        found = self.router.database(body["$db"])
+        if not found:
+            return {"ok": 1.0}
+        order = {"_shardsvrDropDatabase": 1} if name == "dropDatabase" else {"_shardsvrDropCollection": body[name]}
+        options = {"databaseVersion": found["version"], "writeConcern": _MAJORITY, "$db": body["$db"]}
+        reply = self.ask(found["primary"], order | options)
+        self.router._chunks.clear()
+        return {"ok": 1.0} if reply["ok"] == 1.0 else reply
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--through", required=True, help="the shard that routes for this router")
+    given = parser.parse_args()
+    router = Router(given.config, given.through)
+    listener = socket.create_server(("127.0.0.1", given.port), backlog=200)
+    while True:
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        Session(router, connection).start()
+
+
+if __name__ == "__main__":
+    main()

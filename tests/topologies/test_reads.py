@@ -1,0 +1,76 @@
+"""Reads through a router: lists and counts within lists, and plans of execution."""
+
+import pytest
+
+from graphql_schema.context import Context, Stores
+from graphql_schema.limits import Limits
+from graphql_schema.schema import build_schema
+from stores.calls import CallsStore
+from stores.database import Database
+from stores.feedback import FeedbackStore
+from stores.query.explain import explain
+from tests.graphql_schema.conftest import Run, running
+from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.stores.feedback.builders import note
+from tests.stores.threads.builders import turn
+
+THREADS = 4
+CALLS = 20
+
+
+@pytest.fixture
+async def run(sharded: Database) -> Run:
+    """Store threads of turns, each turn with a child and a note, and return the function that runs documents."""
+    parts = []
+    for number in range(CALLS):
+        parts += turn(number, f"thread {number % THREADS}", 1000 * number, 100)
+        parts.append(start(100 + number, parent_id=call_id(number)))
+    await CallsStore(sharded).write(parts)
+    refs = [f"weave:///{PROJECT}/call/{call_id(number)}" for number in range(CALLS)]
+    await FeedbackStore(sharded).create([note(weave_ref=ref) for ref in refs])
+    return running(build_schema(Limits()), Context(Stores(sharded)))
+
+
+async def test_lists_and_counts_within_lists_are_read_through_a_router(run: Run) -> None:
+    answer = await run(
+        """
+        query ($project: ID!) {
+            projects { nodes { id callCount feedbackCount } }
+            threads(projectId: $project) {
+                nodes { turns { totalCount } calls(first: 1) { totalCount nodes { id } } }
+            }
+            calls(projectId: $project, filter: {threadIds: ["thread 0"]}) {
+                nodes { children(first: 1) { totalCount nodes { id } } feedback { totalCount } }
+            }
+        }
+        """,
+        project=PROJECT,
+    )
+
+    assert answer.errors == []
+    assert answer.data["projects"]["nodes"] == [{"id": PROJECT, "callCount": 2 * CALLS, "feedbackCount": CALLS}]
+    first = [{"totalCount": CALLS // THREADS, "nodes": [{"id": call_id(number)}]} for number in range(THREADS)]
+    threads = sorted(answer.data["threads"]["nodes"], key=lambda thread: thread["calls"]["nodes"][0]["id"])
+    assert threads == [{"turns": {"totalCount": CALLS // THREADS}, "calls": calls} for calls in first]
+    calls = [
+        {"children": {"totalCount": 1, "nodes": [{"id": call_id(100 + number)}]}, "feedback": {"totalCount": 1}}
+        for number in range(0, CALLS, THREADS)
+    ]
+    assert sorted(answer.data["calls"]["nodes"], key=str) == sorted(calls, key=str)
+
+
+@pytest.mark.usefixtures("run")
+async def test_plan_has_the_winning_plans_of_the_shards_and_the_stages_after_them(sharded: Database) -> None:
+    match = {"$match": {"project_id": PROJECT, "visible": True}}
+    per_thread = {"$group": {"_id": "$thread_id", "number": {"$sum": 1}}}
+
+    listed = await explain(sharded.calls, [match, {"$sort": {"started_at": 1}}, {"$limit": 10}])
+    grouped = await explain(sharded.calls, [match, {"$bucketAuto": {"groupBy": "$started_at", "buckets": 2}}])
+    sorted_ = await explain(sharded.calls, [match, per_thread, {"$sort": {"number": 1}}])
+
+    assert len(listed.indexes) == 1
+    assert not listed.sorts_in_memory
+    assert 10 <= listed.documents_examined <= 20
+    assert "$bucketAuto" in grouped.stages
+    assert grouped.keys_examined >= 2 * CALLS
+    assert sorted_.sorts_in_memory

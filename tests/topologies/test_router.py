@@ -1,0 +1,74 @@
+"""Tests of the kit: routers reach both shards, in and outside transactions, and refuse what mongos refuses."""
+
+import pytest
+from pymongo.errors import OperationFailure, WriteError
+
+from tests.topologies.cluster import PROJECT, Client, Cluster
+
+CALLS = [
+    {"_id": f"{number:03}", "project_id": PROJECT, "id": f"call {number}", "number": number} for number in range(100)
+]
+
+
+def test_documents_are_on_both_shards_and_each_router_reads_all_in_order(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as one, Client(running.uri_of(1)) as two:
+        one[name].calls.insert_many(CALLS)
+
+        found = two[name].calls.find({"project_id": PROJECT}, sort=[("number", -1)], limit=60).to_list()
+
+        assert [row["number"] for row in found] == list(range(99, 39, -1))
+    for shard in running.shards:
+        with shard.client() as client:
+            assert 20 < client[name].calls.count_documents({}) < 80
+
+
+def test_transaction_over_both_shards_is_committed_or_aborted_as_a_whole(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as one, Client(running.uri_of(1)) as two:
+        calls, others = one[name].calls, two[name].calls
+        with one.start_session() as session:
+            with session.start_transaction():
+                calls.insert_many(CALLS, session=session)
+                calls.update_many(
+                    {"project_id": PROJECT, "number": {"$gte": 90}}, {"$set": {"new": True}}, session=session
+                )
+                inside = calls.find({"new": True}, sort=[("number", -1)], limit=3, session=session).to_list()
+            session.start_transaction()
+            calls.delete_many({"project_id": PROJECT}, session=session)
+            session.abort_transaction()
+
+        assert [row["number"] for row in inside] == [99, 98, 97]
+        assert others.count_documents({"new": True}) == 10
+        assert others.count_documents({}) == 100
+
+
+def test_change_stream_tells_the_events_of_both_shards_and_resumes(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as one, Client(running.uri_of(1)) as two:
+        calls = one[name].calls
+        with calls.watch(max_await_time_ms=100) as stream:
+            two[name].calls.insert_many(CALLS)
+            events = [next(stream) for _ in CALLS]
+        with two[name].calls.watch(resume_after=events[9]["_id"], max_await_time_ms=100) as stream:
+            later = [next(stream) for _ in CALLS[10:]]
+        with calls.watch(full_document="updateLookup", max_await_time_ms=100) as stream:
+            calls.update_many({}, {"$set": {"new": True}})
+            updates = [next(stream) for _ in CALLS]
+
+    assert {event["documentKey"]["_id"] for event in events} == {call["_id"] for call in CALLS}
+    assert [event["_id"] for event in events[10:]] == [event["_id"] for event in later]
+    assert all(event["fullDocument"]["new"] for event in updates)
+
+
+def test_write_to_one_document_needs_its_shard_key(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as client:
+        calls = client[name].calls
+        calls.insert_many(CALLS)
+
+        with pytest.raises(WriteError) as outside:
+            calls.update_one({"number": 3}, {"$set": {"new": True}})
+        with client.start_session() as session, session.start_transaction(), pytest.raises(OperationFailure) as inside:
+            calls.update_one({"number": 3}, {"$set": {"new": True}}, session=session)
+        with pytest.raises(OperationFailure) as searched:
+            calls.find_one_and_update({"number": 3}, {"$set": {"new": True}})
+
+        assert (outside.value.code, inside.value.code, searched.value.code) == (72, 72, 61)
+        assert calls.find_one_and_update({"project_id": PROJECT, "id": "call 3"}, {"$set": {"new": True}})
