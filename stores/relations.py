@@ -8,7 +8,7 @@ from typing import Any, Final
 from stores import paging
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection, Database, database_query
-from stores.database.driver import SNAPSHOT, all_rows
+from stores.database.driver import all_rows, in_one_read
 from stores.paging import Order, Page, PageRequest, Row
 
 _ONE_BATCH: Final = 1_000_000
@@ -219,7 +219,7 @@ async def sum_each(
         {"$match": {field: {"$in": list(values)}, **match}},
         {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}" if path else 1}}},
     ]
-    found = collection.with_options(read_concern=SNAPSHOT).aggregate(stages, batchSize=len(values) + 1)
+    found = in_one_read(collection).aggregate(stages, batchSize=len(values) + 1)
     return dict.fromkeys(values, 0) | {row["_id"]: row["sum"] async for row in found}
 
 
@@ -238,5 +238,5 @@ def _pipeline_per_value(
         {"$unwind": "$rows"},
     ]
     # This collection is not sharded, so only the shard that makes the document runs the rest.
-    unsharded = collection.database["leases"].with_options(read_concern=SNAPSHOT)
+    unsharded = in_one_read(collection.database["leases"])
     return aiter(unsharded.aggregate(stages, allowDiskUse=True, batchSize=_ONE_BATCH))

@@ -40,7 +40,7 @@ from stores.costs import CostsStore, Prices, pricing_of_found
 from stores.costs.usage_tree import ALWAYS_READ, USAGE_READ, USAGES, check_depth, models_of, usage_tree
 from stores.database import Collection, Database, database_query
 from stores.database.connection import always, in_scan_slot
-from stores.database.driver import SNAPSHOT
+from stores.database.driver import in_one_read
 from stores.database.error_translation import TOO_LARGE
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
@@ -627,7 +627,7 @@ class AggregatesStore:
         match = calls_match(project_id) | {"trace_id": trace_id}
         usage = USAGE_READ if wanted.intersection(USAGES) else ()
         paths = sorted({*ALWAYS_READ, *usage, *wanted.intersection(_CALL_FIELDS)})
-        snapshot_calls = self._calls.with_options(read_concern=SNAPSHOT)
+        snapshot_calls = in_one_read(self._calls)
         limit = MAX_CALLS + 1
         cursor = snapshot_calls.find(match, {"_id": 0} | dict.fromkeys(paths, 1), sort=[("started_at", 1), ("id", 1)])
         rows = await cursor.limit(limit).to_list(None)

@@ -11,7 +11,7 @@ from typing import Any
 from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, calls_match, paths_of
 from stores.costs.store import prices_of_models
 from stores.database import Collection, Database
-from stores.database.driver import SNAPSHOT
+from stores.database.driver import in_one_read
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.document_list import Key, find_by_keys
@@ -74,7 +74,7 @@ async def total_size(
         {"$unwind": "$trace"},
         {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
     ]
-    snapshot_calls = calls.with_options(read_concern=SNAPSHOT)
+    snapshot_calls = in_one_read(calls)
     hint = await scan_hint(calls, pipeline)
     groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True, **hint).to_list(1)
     return groups[0]["size"] if groups else 0

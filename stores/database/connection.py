@@ -26,7 +26,11 @@ from stores.database.driver import (
     PoolStats,
     TrackingPool,
     chosen_server,
+    is_cluster,
     pool_stats,
+    run_in_driver_thread,
+    set_snapshot_time,
+    time_of_shards,
 )
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
@@ -357,9 +361,12 @@ class Database(Collections):
 
     @asynccontextmanager
     async def snapshot_session(self) -> AsyncIterator[Session]:
-        """Open a session whose reads all see the data as of its first command."""
+        """Open a session whose reads all see the data of one time, with each write that was acknowledged before."""
         # The driver sends nothing when it starts or ends such a session, so Motor's threads are not needed for that.
         with self._client.delegate.start_session(snapshot=True) as session:
+            if is_cluster(self._client.delegate):
+                # A router would choose the latest time that it knows, which may be before writes through other routers.
+                set_snapshot_time(session, await run_in_driver_thread(time_of_shards, self._database.delegate))
             yield Session(session, self._client)
 
     def block_access(self, reason: str) -> None:

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import pymongo
+from bson import Timestamp
 from motor.frameworks import asyncio as motor_asyncio
 from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection as DriversCollection
     from pymongo.cursor import Cursor
+    from pymongo.database import Database as DriversDatabase
     from pymongo.server_description import ServerDescription
 
     from stores.database.transactions import Session
@@ -51,10 +53,8 @@ _KILL_POLL_SECONDS: Final = 0.25
 _KILL_SECONDS: Final = 60.0
 """Time limit for killing a block's operations."""
 
-SNAPSHOT: Final = ReadConcern("snapshot")
-"""With a weaker read concern, MongoDB may drop concurrently deleted documents after the limit of an index-only sort.
-The page is then short and looks like the last one.
-"""
+_SNAPSHOT: Final = ReadConcern("snapshot")
+_MAJORITY: Final = ReadConcern("majority")
 
 _FIND_STAGES: Final = ("$match", "$sort", "$skip", "$limit", "$project")
 """Stages that `find` can express, in this order."""
@@ -69,6 +69,40 @@ _C = TypeVar("_C")
 _Operation = Callable[[], None]
 
 _log = logging.getLogger("loomql")
+
+
+def is_cluster(client: "MongoClient[Document]") -> bool:
+    """Return True if the client has found routers of a sharded cluster."""
+    return client.topology_description.topology_type_name == "Sharded"
+
+
+def concern_of_one_read(client: "MongoClient[Document]") -> ReadConcern:
+    """Return the read concern of a query that is one command.
+
+    With a weaker one than of a snapshot, MongoDB may drop concurrently deleted documents after the limit of an
+    index-only sort. The page is then short and looks like the last one. A router would choose the time of the snapshot,
+    but it may not know of the latest writes through other routers, and a shard without writes lets it wait.
+    """
+    return _MAJORITY if is_cluster(client) else _SNAPSHOT
+
+
+def in_one_read(collection: Collection) -> Collection:
+    """Return a collection for a query that is one command; see `concern_of_one_read`."""
+    return collection.with_options(read_concern=concern_of_one_read(collection.database.client.delegate))
+
+
+def time_of_shards(database: "DriversDatabase[Document]") -> Timestamp:
+    """Return a time on a cluster that is not before the last acknowledged write of any client."""
+    # The first query asks each shard with calls, the second one the shard with the collections that are not sharded.
+    queries = ({"find": name, "filter": {"_id": ""}, "limit": 1, "singleBatch": True} for name in ("calls", "leases"))
+    # A router knows the clocks of the shards that answered it, and a shard's clock is not before its last write.
+    clocks: list[Timestamp] = [database.command(query)["$clusterTime"]["clusterTime"] for query in queries]
+    return max(clocks)
+
+
+def set_snapshot_time(session: "ClientSession", time_: Timestamp) -> None:
+    """Let a snapshot session read the data of a time, instead of a time that the server chooses."""
+    session._snapshot_time = time_  # type: ignore[assignment]  # noqa: SLF001 -- the first answer would set it
 
 
 class ThreadPool:
@@ -257,9 +291,10 @@ def _open_snapshot_cursor(
     """Open a snapshot cursor over the stages' rows, in a driver thread."""
     find_arguments = as_find(stages)
     hinted: dict[str, Any] = {"hint": hint} if hint else {}
+    concern = _SNAPSHOT if session else concern_of_one_read(collection.database.client)
 
     def by_driver() -> "Cursor[Document] | CommandCursor[Document]":
-        snapshot = collection.with_options(read_concern=SNAPSHOT)
+        snapshot = collection.with_options(read_concern=concern)
         if find_arguments is None:
             return snapshot.aggregate(stages, session=session, allowDiskUse=True, batchSize=batch_size, **hinted)
         return snapshot.find(**find_arguments, **hinted, session=session, allow_disk_use=True, batch_size=batch_size)
@@ -271,7 +306,7 @@ def _open_snapshot_cursor(
         command = {"aggregate": collection.name, "pipeline": list(stages), "cursor": {"batchSize": batch_size}}
     else:
         command = {"find": collection.name, **find_arguments, "batchSize": batch_size}
-    return open_cursor(collection, command | hinted | {"allowDiskUse": True}, batch_size, by_driver, SNAPSHOT, session)
+    return open_cursor(collection, command | hinted | {"allowDiskUse": True}, batch_size, by_driver, concern, session)
 
 
 def as_find(stages: Stages) -> dict[str, Any] | None:
