@@ -17,6 +17,9 @@ _ONE_BATCH: Final = 1_000_000
 _MAX_SHARED_ROWS: Final = 500
 """Maximum rows of several values' pages that one query reads, in place of one lookup per value."""
 
+_FEW: Final = 10
+"""Documents per value from which lookups count as fast as one query that finds all documents."""
+
 Key = tuple[Any, ...]
 """Lookup key of an entity: its scope (project id first), then the value to match in the related documents."""
 
@@ -190,7 +193,7 @@ async def _count_few(
 
     For 100 values, lookups take seven times as long, and fifty times on a sharded cluster, where each asks the shards.
     """
-    most = _MAX_SHARED_ROWS if limit is None else min(_MAX_SHARED_ROWS, len(values) * limit)
+    most = min(_MAX_SHARED_ROWS, len(values) * min(limit or _FEW, _FEW))
     stages: list[Match] = [
         {"$match": {**match, field: {"$in": list(values)}}},
         {"$limit": most + 1},
