@@ -1,7 +1,7 @@
 // Requests to the GraphQL API of this server. Each view lists its requests in `shown`, for "show the query".
 
 import { batch, computed, effect, signal, type Signal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 
 import { address, go } from "./address";
 import { ApiError } from "./errors";
@@ -236,6 +236,7 @@ export function useQuery<Data, Variables extends object>(
     () => signal({ data: null, error: null, isLoading: true, retry: () => undefined }),
     [document],
   );
+  const isFirst = useRef(true);
   useEffect(() => {
     if (variables === null) return;
     const abort = new AbortController();
@@ -251,7 +252,9 @@ export function useQuery<Data, Variables extends object>(
       );
     };
     state.value = { ...state.value, isLoading: true };
-    const timer = setTimeout(retry, pause);
+    // The pause waits for further typing, before which there is a first answer.
+    const timer = setTimeout(retry, isFirst.current ? 0 : pause);
+    isFirst.current = false;
     return () => {
       clearTimeout(timer);
       abort.abort();

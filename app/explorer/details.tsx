@@ -24,18 +24,29 @@ type Call = NonNullable<CallDetailsQuery["call"]>;
 const TABS = ["chat", "data", "usage", "feedback", "facts"] as const;
 type Tab = (typeof TABS)[number];
 
-export function CallDetails({ project, id, step }: { project: string; id: string; step: Step | undefined }) {
+export function CallDetails({
+  project,
+  id,
+  step,
+  usage,
+}: {
+  project: string;
+  id: string;
+  step: Step | undefined;
+  /** Tokens and cost of the call with those below it, as text. */
+  usage: string;
+}) {
   // A call that ends meanwhile is read again; a note that somebody is typing stays.
   const again = step?.isRunning ? 0 : 1;
   const { data, error, retry } = useQuery(CallDetailsDocument, { projectId: project, id }, { again });
   const asked = address.value.get("tab");
   const tab: Tab = TABS.find((each) => each === asked) ?? "chat";
-  if (error) return <Problem error={error} retry={retry} />;
-  if (!data) return <Skeleton />;
+  if (!data) return error ? <Problem error={error} retry={retry} /> : <Skeleton />;
   const call = data.call;
   if (!call) return <p class="muted">This call is deleted.</p>;
   return (
     <>
+      {error && <Problem error={error} retry={retry} />}
       <header>
         <h2>
           <Status status={call.status} /> {call.traceName}
@@ -44,8 +55,7 @@ export function CallDetails({ project, id, step }: { project: string; id: string
           {duration(call.latencyMs)}
           {step && step.children.length > 0 && ` · self ${duration(step.self)}`}
           {call.model && ` · ${call.model}`}
-          {call.totalTokens != null && ` · ${count(call.totalTokens)} tokens`}
-          {call.totalCost != null && ` · ${money(call.totalCost)}`}
+          {` · ${usage}`}
         </div>
         {call.exception && <Exception call={call} />}
         <nav class="tabs" role="tablist" aria-label="Details">
@@ -340,6 +350,10 @@ function Feedback({ project, call, again }: { project: string; call: Call; again
   );
 }
 
+/** A value that leads to the calls that have it. */
+const withLink = (field: string, value: string | null | undefined) =>
+  value && <a href={there("traces", { m: "calls", f: [chipText({ field, operator: "is", value })] })}>{value}</a>;
+
 function Facts({ call }: { call: Call }) {
   const facts: [string, preact.ComponentChildren][] = [
     [
@@ -353,8 +367,8 @@ function Facts({ call }: { call: Call }) {
     ["Started", absoluteTime(call.startedAt, isUtc(), { isExact: true })],
     ["Ended", call.endedAt ? absoluteTime(call.endedAt, isUtc(), { isExact: true }) : "still running"],
     ["First token", call.timeToFirstTokenMs == null ? null : duration(call.timeToFirstTokenMs)],
-    ["Model", call.model],
-    ["Provider", call.provider],
+    ["Model", withLink("model", call.model)],
+    ["Provider", withLink("provider", call.provider)],
     [
       "Prompt",
       call.prompt && (
@@ -363,12 +377,12 @@ function Facts({ call }: { call: Call }) {
         >{`${call.prompt.objectId} v${call.prompt.versionIndex}`}</a>
       ),
     ],
-    ["User", call.userId],
+    ["User", withLink("user_id", call.userId)],
     ["Thread", call.threadId && <a href={there("threads", { thread: call.threadId })}>{call.threadId}</a>],
-    ["Environment", call.environment],
-    ["Release", call.release],
-    ["Tags", call.tags?.join(", ")],
-    ["Error type", call.errorType],
+    ["Environment", withLink("environment", call.environment)],
+    ["Release", withLink("release", call.release)],
+    ["Tags", call.tags?.map((tag) => <span key={tag}>{withLink("tags", tag)} </span>)],
+    ["Error type", withLink("error_type", call.errorType)],
     ["Finish reasons", call.finishReasons?.join(", ")],
     [
       "Refs",

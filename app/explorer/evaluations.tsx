@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, useQuery, useShown } from "./api";
-import { Empty, Problem, Skeleton, Time } from "./components";
+import { Empty, Problem, Skeleton, Time, useKeys } from "./components";
 import { FilterBar, Names } from "./filter_bar";
 import { conditionOfRows, parseChip, sortOf } from "./filters";
 import { count, duration, exactCount, money, percent, shortId } from "./formats";
@@ -12,6 +12,7 @@ import {
   CompareRunsDocument,
   type CompareRunsQuery,
   EvaluationRowsDocument,
+  EvaluationRowsCountDocument,
   EvaluationRunDocument,
   type EvaluationRowsQuery,
   EvaluationRunsDocument,
@@ -131,21 +132,27 @@ function RunList({ project }: { project: string }) {
 
 const textOf = (value: unknown) => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
 
+/** Return a name as a step of a path of the API. */
+const step = (name: string) => name.replaceAll(".", "\\.");
+
 /** Return the numbers and booleans within a score, by their paths. */
 function scoresOf(result: Result): Map<string, string> {
   const found = new Map<string, string>();
   const add = (path: string, value: unknown) => {
     if (typeof value === "number" || typeof value === "boolean") found.set(path, String(value));
     else if (value && typeof value === "object" && !Array.isArray(value)) {
-      for (const [name, each] of Object.entries(value)) add(`${path}.${name}`, each);
+      for (const [name, each] of Object.entries(value)) add(`${path}.${step(name)}`, each);
     }
   };
-  for (const { name, value } of result.predictions[0]?.scores ?? []) add(name, value);
+  for (const { name, value } of result.predictions[0]?.scores ?? []) add(step(name), value);
   return found;
 }
 
+/** Queries that the panel of queries leaves out. */
+const QUIET = { isShown: false };
+
 /** Fields of rows besides their scores. */
-const ROW_FIELDS = ["output", "example", "status", "exception", "model_latency", "latency_ms", "total_tokens"];
+const ROW_FIELDS = ["output", "example", "status", "exception", "latency_ms", "total_tokens"];
 
 function RunPage({ project, id }: { project: string; id: string }) {
   const sort = address.value.get("s");
@@ -160,9 +167,22 @@ function RunPage({ project, id }: { project: string; id: string }) {
     [project, id, sort, JSON.stringify(query)],
   );
   useShown(EvaluationRowsDocument, { projectId: project, evaluationCallId: id, sortBy, query, first: 100 });
-  const { data } = useQuery(EvaluationRunDocument, { projectId: project, callId: id }, { isShown: false });
+  const { data } = useQuery(EvaluationRunDocument, { projectId: project, callId: id }, QUIET);
   const run = data?.evaluationRun;
-  const [opened, setOpened] = useState<Result | null>(null);
+  const total = useQuery(EvaluationRowsCountDocument, { projectId: project, evaluationCallId: id, query }, QUIET);
+  const number = rows.end.value ?? total.data?.evaluationResults?.totalCount ?? (rows.isRead ? rows.known + 1 : 20);
+  // The address has the first prediction of the opened row, by which the API finds it.
+  const selected = address.value.get("row");
+  const ofRow = selected === null ? null : conditionOfRows([{ field: "id", operator: "is", value: selected }]);
+  const found = useQuery(
+    EvaluationRowsDocument,
+    ofRow && { projectId: project, evaluationCallId: id, query: ofRow, first: 1 },
+    QUIET,
+  );
+  const opened = selected === null ? null : (found.data?.evaluationResults?.nodes[0] ?? null);
+  const open = (row: Result) => go(here({ row: row.predictions[0]?.id ?? null }), { replace: selected !== null });
+  const close = () => go(here({ row: null }));
+  useKeys({ Escape: close });
   const names = new Set<string>();
   for (let at = 0; at < 10; at++) {
     const row = rows.at(at);
@@ -233,21 +253,21 @@ function RunPage({ project, id }: { project: string; id: string }) {
             <Grid
               label="predictions"
               columns={columns}
-              count={rows.end.value ?? (rows.isRead ? 1_000 : 20)}
+              count={number}
               at={(index) => rows.at(index)}
               need={(from, to) => rows.need(from, to)}
-              id={(row) => row.exampleDigest}
-              href={() => here({})}
-              selected={opened?.exampleDigest ?? null}
-              onSelect={setOpened}
-              onOpen={setOpened}
+              id={(row) => row.predictions[0]?.id ?? row.exampleDigest}
+              href={(row) => here({ row: row.predictions[0]?.id ?? null })}
+              selected={selected}
+              onSelect={open}
+              onOpen={open}
               sort={sort}
               onSort={(next) => go(here({ s: next }))}
             />
           </div>
           {opened && (
             <aside class="drawer" style={{ width: 480 }} aria-label="Selected example">
-              <button type="button" class="close" aria-label="Close" onClick={() => setOpened(null)}>
+              <button type="button" class="close" aria-label="Close" title="Close (Esc)" onClick={close}>
                 ✕
               </button>
               <div class="scroll">

@@ -8,7 +8,7 @@ import { useQuery } from "./api";
 import { Popover, useKeys } from "./components";
 import { type Chip, chipText, type Condition, type Mode, NUMBERS, negated, OPERATORS, type Operator } from "./filters";
 import { count } from "./formats";
-import { FacetsDocument, PathsDocument } from "./generated/graphql";
+import { AnnotationFormsDocument, FacetsDocument, PathsDocument } from "./generated/graphql";
 
 const FIELDS = [
   "status",
@@ -29,6 +29,10 @@ const FIELDS = [
   "time_to_first_token_ms",
   "exception",
 ];
+/** Numbers of calls, which have ranges with counts. */
+const OF_NUMBERS = new Set(["latency_ms", "total_tokens", "total_cost", "time_to_first_token_ms"]);
+/** Fields of feedback besides those of the project's annotation forms. */
+const OF_FEEDBACK = ["feedback.[wandb.reaction.1].payload.emoji", "feedback.[wandb.note.1].payload.note"];
 /** Fields of traces that calls lack. */
 const OF_TRACES = ["num_calls", "num_errors"];
 const WITH_FACETS = new Set([
@@ -67,8 +71,8 @@ export function CallFilterBar({
       chips={chips}
       onWords={(found) => go(here({ q: found, t: null, call: null }))}
       fields={(typed, onChoose) => <Fields project={project} mode={mode} typed={typed} onChoose={onChoose} />}
-      values={(field, typed, onChoose) => (
-        <Values project={project} field={field} typed={typed} found={found} mode={mode} onChoose={onChoose} />
+      values={(field, typed, onChoose, onRange) => (
+        <Values {...{ project, field, typed, found, mode, onChoose, onRange }} />
       )}
       before={
         words !== null && (
@@ -98,6 +102,7 @@ export function CallFilterBar({
 }
 
 type Choose = (text: string) => void;
+type ChooseRange = (from: number, to: number) => void;
 
 /** Chips of the address, and a field that adds one: `field = value`, or words if there is a search for them. */
 export function FilterBar({
@@ -111,7 +116,7 @@ export function FilterBar({
   chips: readonly Chip[];
   onWords?: Choose;
   fields: (typed: string, onChoose: Choose) => ComponentChildren;
-  values: (field: string, typed: string, onChoose: Choose) => ComponentChildren;
+  values: (field: string, typed: string, onChoose: Choose, onRange: ChooseRange) => ComponentChildren;
   before?: ComponentChildren;
   after?: ComponentChildren;
 }) {
@@ -120,7 +125,10 @@ export function FilterBar({
   const [isOpen, setOpen] = useState(false);
   useKeys({ "/": () => input.current?.focus() });
   const set = (next: readonly Chip[]) => go(here({ f: next.map(chipText), t: null, call: null }));
-  const typed = /^\s*([\w.\\-]+)\s*(!=|>=|<=|=|>|<|~)\s*(.*)$/.exec(text);
+  // A field may contain spaces and signs, such as inputs.user name, if the operator is between spaces.
+  const typed =
+    /^\s*(\S.*?)\s+(!=|>=|<=|=|>|<|~)(?:\s+(.*))?$/s.exec(text) ??
+    /^\s*([^\s=<>~!]+)(!=|>=|<=|=|>|<|~)\s*(.*)$/s.exec(text);
   const signs: Record<string, Operator> = {
     "=": "is",
     "!=": "is-not",
@@ -131,10 +139,10 @@ export function FilterBar({
     "~": "contains",
   };
   const field = typed?.[1];
-  const add = (chip: Chip) => {
+  const add = (...added: Chip[]) => {
     setText("");
     setOpen(false);
-    set([...chips, chip]);
+    set([...chips, ...added]);
   };
   const submit = (event: Event) => {
     event.preventDefault();
@@ -186,8 +194,12 @@ export function FilterBar({
         {isOpen && (
           <div class="panel" role="listbox">
             {field
-              ? values(field, typed?.[3] ?? "", (value) =>
-                  add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value }),
+              ? values(
+                  field,
+                  typed?.[3] ?? "",
+                  (value) => add({ field, operator: signs[typed?.[2] ?? "="] as Operator, value }),
+                  (from, to) =>
+                    add({ field, operator: "gte", value: String(from) }, { field, operator: "lt", value: String(to) }),
                 )
               : fields(text.trim(), (name) => {
                   setText(`${name} ${NUMBERS.has(name) ? ">" : "="} `);
@@ -257,7 +269,11 @@ function ChipButton({ chip, onChange }: { chip: Chip; onChange: (next: Chip | nu
 function Fields({ project, mode, typed, onChoose }: { project: string; mode: Mode; typed: string; onChoose: Choose }) {
   const { data } = useQuery(PathsDocument, typed.includes(".") ? { projectId: project } : null, { isShown: false });
   const paths = data?.callsPaths?.paths.map(({ path }) => path) ?? ["inputs.", "output.", "attributes.", "summary."];
-  const names = [...FIELDS, ...(mode === "traces" ? OF_TRACES : []), ...paths]
+  const forms = useQuery(AnnotationFormsDocument, { projectId: project }, { isShown: false });
+  const ofForms = (forms.data?.objs?.nodes ?? []).map(
+    ({ objectId }) => `feedback.[wandb.annotation.${objectId}].payload.value`,
+  );
+  const names = [...FIELDS, ...(mode === "traces" ? OF_TRACES : []), ...OF_FEEDBACK, ...ofForms, ...paths]
     .filter((name) => name.toLowerCase().includes(typed.toLowerCase()))
     .slice(0, 60);
   return (
@@ -286,6 +302,7 @@ function Values({
   found,
   mode,
   onChoose,
+  onRange,
 }: {
   project: string;
   field: string;
@@ -293,10 +310,13 @@ function Values({
   found: Condition;
   mode: Mode;
   onChoose: Choose;
+  onRange: ChooseRange;
 }) {
   const name = field === "name" ? "op_name" : field;
-  const isPath = /^(inputs|output|attributes|summary)\./.test(name);
-  const asks = WITH_FACETS.has(name) || isPath;
+  const isPath = /^(inputs|output|attributes|summary|feedback)\./.test(name);
+  // The numbers of a trace are totals, which calls do not have.
+  const hasRanges = OF_NUMBERS.has(name) && mode !== "traces";
+  const asks = WITH_FACETS.has(name) || hasRanges || isPath;
   const filter = mode === "calls" ? found.filter : { ...found.filter, traceRootsOnly: true };
   const { data, error, isLoading } = useQuery(
     FacetsDocument,
@@ -313,20 +333,30 @@ function Values({
       </p>
     );
   if (error) return <p class="error">{error.message}</p>;
+  const ranges = hasRanges ? (data?.callsFacets?.[0]?.histogram ?? []).filter((bin) => bin.count) : [];
   return (
     <>
-      {values.map(({ value, count: number }) => (
-        <button
-          key={String(value)}
-          type="button"
-          role="option"
-          onClick={() => onChoose(typeof value === "string" ? value : JSON.stringify(value))}
-        >
-          <span>{String(value)}</span> <span class="muted">{count(number)}</span>
+      {ranges.map(({ from, to, count: number }) => (
+        <button key={from} type="button" role="option" onClick={() => onRange(from, to)}>
+          <span>
+            {from} to {to}
+          </span>{" "}
+          <span class="muted">{count(number)}</span>
         </button>
       ))}
+      {ranges.length === 0 &&
+        values.map(({ value, count: number }) => (
+          <button
+            key={String(value)}
+            type="button"
+            role="option"
+            onClick={() => onChoose(typeof value === "string" ? value : JSON.stringify(value))}
+          >
+            <span>{String(value)}</span> <span class="muted">{count(number)}</span>
+          </button>
+        ))}
       {values.length === 0 && (
-        <p class="muted">{isLoading ? "…" : "No value begins so. Enter takes the text as it is."}</p>
+        <p class="muted">{isLoading ? "…" : "No value contains this text. Enter takes it as it is."}</p>
       )}
     </>
   );

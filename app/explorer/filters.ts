@@ -36,7 +36,6 @@ export const NUMBERS = new Set([
   "num_calls",
   "num_errors",
   "time_to_first_token_ms",
-  "model_latency",
 ]);
 
 /** Fields with a list of texts. */

@@ -335,6 +335,7 @@ const KEYS: readonly [string, string][] = [
   ["Esc", "close"],
   ["h l", "fold and unfold a call"],
   ["e", "next error"],
+  ["[ ]", "newer and older trace"],
   ["g p", "projects"],
   ...IN_BAR.map(({ key, title }): [string, string] => [`g ${key}`, title.toLowerCase()]),
   [".", "show the queries"],

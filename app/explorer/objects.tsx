@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ask, endpoint, useQuery, useShown } from "./api";
-import { Copy, Empty, Problem, Skeleton, Status, Time } from "./components";
+import { Copy, Empty, Problem, Skeleton, Status, Time, useKeys } from "./components";
 import { lineDifferences, sortedText } from "./differences";
 import { sortOf } from "./filters";
 import { bytes, count, exactCount, shortId } from "./formats";
@@ -152,6 +152,9 @@ function ObjectPage({ project, name, digest }: { project: string; name: string; 
               </li>
             ))}
           </ul>
+          {object.versions.totalCount > object.versions.nodes.length && (
+            <p class="muted">Only the newest {object.versions.nodes.length} versions are listed.</p>
+          )}
           {object.usedBy.nodes.length > 0 && <h2>Used by</h2>}
           <ul class="versions">
             {object.usedBy.nodes.map((call) => (
@@ -164,6 +167,9 @@ function ObjectPage({ project, name, digest }: { project: string; name: string; 
               </li>
             ))}
           </ul>
+          {object.usedBy.pageInfo.hasNextPage && (
+            <p class="muted">Only {object.usedBy.nodes.length} calls are listed.</p>
+          )}
           {object.evaluationRuns.nodes.length > 0 && <h2>Evaluation runs</h2>}
           <ul class="versions">
             {object.evaluationRuns.nodes.map((run) => (
@@ -175,6 +181,9 @@ function ObjectPage({ project, name, digest }: { project: string; name: string; 
               </li>
             ))}
           </ul>
+          {object.evaluationRuns.pageInfo.hasNextPage && (
+            <p class="muted">Only {object.evaluationRuns.nodes.length} runs are listed.</p>
+          )}
         </aside>
       </div>
     </main>
@@ -265,13 +274,17 @@ interface TableRow {
 function TableView({ project, digest, number }: { project: string; digest: string; number: number }) {
   const sort = address.value.get("s");
   const sortBy = sort ? sortOf(sort) : undefined;
-  const [opened, setOpened] = useState<TableRow | null>(null);
+  const selected = address.value.get("row");
   const rows = useRows<TableRow>(
     async (page, abort) =>
       (await ask(TableRowsDocument, { projectId: project, digest, sortBy, ...page }, abort)).tableRows,
     [project, digest, sort],
   );
   useShown(TableRowsDocument, { projectId: project, digest, sortBy, first: 100 });
+  const placeOf = (row: TableRow) => `${row.originalIndex} ${row.digest}`;
+  const opened = rows.find((row) => placeOf(row) === selected);
+  const open = (row: TableRow) => go(here({ row: placeOf(row) }), { replace: selected !== null });
+  useKeys({ Escape: () => go(here({ row: null })) });
   const names = new Set<string>();
   for (let at = 0; at < 20; at++) {
     const value = rows.at(at)?.val;
@@ -313,11 +326,11 @@ function TableView({ project, digest, number }: { project: string; digest: strin
         count={number}
         at={(index) => rows.at(index)}
         need={(from, to) => rows.need(from, to)}
-        id={(row) => `${row.originalIndex} ${row.digest}`}
-        href={() => here({})}
-        selected={opened && `${opened.originalIndex} ${opened.digest}`}
-        onSelect={setOpened}
-        onOpen={setOpened}
+        id={placeOf}
+        href={(row) => here({ row: placeOf(row) })}
+        selected={selected}
+        onSelect={open}
+        onOpen={open}
         sort={sort}
         onSort={(next) => go(here({ s: next }))}
       />

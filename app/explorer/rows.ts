@@ -46,6 +46,15 @@ export class Rows<Row> {
     return this.pages.get(Math.floor(index / PAGE))?.nodes[index % PAGE];
   }
 
+  /** Return a row that was read and passes a test; undefined if there is none. */
+  find(test: (row: Row) => boolean): Row | undefined {
+    for (const { nodes } of this.pages.values()) {
+      const found = nodes.find(test);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
   /** True if some rows were read, or the list is known to be empty. */
   get isRead(): boolean {
     return this.pages.size > 0;

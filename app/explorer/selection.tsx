@@ -167,7 +167,8 @@ export function AddToDataset({
     setProblem(reason instanceof ApiError ? reason : new ApiError(String(reason), "INTERNAL"));
   const error = problem ?? found.error;
   const add = async () => {
-    const callIds = marked.slice(0, MANY).map(({ callId }) => callId);
+    if (marked.length > MANY) throw new ApiError(`Mark ${exactCount(MANY)} rows at most.`, "TOO_MANY");
+    const callIds = marked.map(({ callId }) => callId);
     const { calls } = await ask(CallContentsDocument, { projectId: project, callIds });
     const rows = (calls?.nodes ?? []).map(({ inputs, output }) => ({
       ...(inputs && typeof inputs === "object" && !Array.isArray(inputs) ? inputs : { inputs }),
@@ -175,6 +176,10 @@ export function AddToDataset({
     }));
     // Read now, so that the rows of the newest version stay.
     const { obj: existing } = await ask(DatasetDocument, { projectId: project, objectId: name });
+    if (existing && existing.baseObjectClass !== DATASET._type) {
+      const kind = existing.baseObjectClass ?? "object of another class";
+      throw new ApiError(`${name} is a ${kind}. Choose another name.`, "NO_DATASET");
+    }
     let digest: string | undefined;
     if (existing?.table) {
       const updates = rows.map((row) => ({ append: { row } }));

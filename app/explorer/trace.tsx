@@ -169,7 +169,13 @@ export function TracePanel({
         )}
         <section class="call" aria-label="Selected call">
           {selected && (
-            <CallDetails key={selected} project={project} id={selected} step={timeline.byId.get(selected)} />
+            <CallDetails
+              key={selected}
+              project={project}
+              id={selected}
+              step={timeline.byId.get(selected)}
+              usage={usageText(usage.get(selected))}
+            />
           )}
         </section>
       </div>
@@ -186,10 +192,17 @@ function Total({ name, children }: { name: string; children: preact.ComponentChi
   );
 }
 
-type Usage = Map<
-  string,
-  { ownUsage: { cost: number | null; totalTokens: number }; totalUsage: { cost: number | null; totalTokens: number } }
->;
+interface Tokens {
+  cost: number | null;
+  totalTokens: number;
+}
+
+interface CallUsage {
+  ownUsage: Tokens;
+  totalUsage: Tokens;
+}
+
+type Usage = Map<string, CallUsage>;
 
 /** The tree and the bars of a trace in one virtual list; the bars are drawn on a canvas. */
 function Waterfall({
@@ -381,7 +394,7 @@ function Waterfall({
           </button>
         )}
         {!isWhole && (
-          <span class="muted" role="status">
+          <span class="muted reading" role="status">
             {count(timeline.steps.length)} calls, more load…
           </span>
         )}
@@ -462,11 +475,19 @@ function Waterfall({
           starts at {duration(hovered.step.start - timeline.start)} · takes{" "}
           {duration(hovered.step.end - hovered.step.start)}
           <br />
-          self {duration(hovered.step.self)} · cost {money(usage.get(hovered.step.call.id)?.totalUsage.cost)}
+          self {duration(hovered.step.self)} · {usageText(usage.get(hovered.step.call.id))}
         </div>
       )}
     </section>
   );
+}
+
+/** Return the tokens and the cost of a call with those below it, and its own if they differ. */
+function usageText(usage: CallUsage | undefined): string {
+  if (!usage?.totalUsage.totalTokens) return "no tokens";
+  const text = ({ totalTokens, cost }: Tokens) => `${count(totalTokens)} tokens, ${money(cost)}`;
+  const isSum = usage.ownUsage.totalTokens !== usage.totalUsage.totalTokens;
+  return `${text(usage.totalUsage)}${isSum ? ` (own: ${text(usage.ownUsage)})` : ""}`;
 }
 
 /** All bars in little, with a frame around the rows and the time on the screen. */

@@ -1,8 +1,8 @@
 // Lists of traces, roots or calls: filter bar, histogram, table, and a drawer with the selected trace.
 
-import { useComputed, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { lazy, Suspense } from "preact/compat";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState, useRef } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ApiError, ask, useQuery, useShown, watch } from "./api";
@@ -325,7 +325,16 @@ function Table({
                 ? "…"
                 : `${exactCount(total.data)} ${mode}`}
           </span>
-          <Live project={project} mode={mode} found={found} again={again} />
+          <Live
+            project={project}
+            mode={mode}
+            found={found}
+            again={again}
+            isListed={(call) =>
+              rows.find((row) => (mode === "traces" ? row.traceId === call.traceId : row.callId === call.id)) !==
+              undefined
+            }
+          />
           <Popover label="Columns">
             {() => (
               <fieldset>
@@ -401,7 +410,12 @@ function Table({
       {hasDrawer && (
         <Drawer>
           <Suspense fallback={<Skeleton />}>
-            <TracePanel project={project} traceId={address.value.get("t") ?? ""} isDrawer />
+            <TracePanel
+              key={address.value.get("t")}
+              project={project}
+              traceId={address.value.get("t") ?? ""}
+              isDrawer
+            />
           </Suspense>
         </Drawer>
       )}
@@ -522,10 +536,28 @@ function Drawer({ children }: { children: preact.ComponentChildren }) {
   );
 }
 
+/** Number of new rows up to which they are counted. */
+const MOST_NEWS = 10_000;
+
 /** Live mode: new rows wait behind a button, so that nothing moves. */
-function Live({ project, mode, found, again }: { project: string; mode: Mode; found: Condition; again: () => void }) {
+function Live({
+  project,
+  mode,
+  found,
+  again,
+  isListed,
+}: {
+  project: string;
+  mode: Mode;
+  found: Condition;
+  again: () => void;
+  isListed: (call: { id: string; traceId: string }) => boolean;
+}) {
+  const listed = useRef(isListed);
+  listed.current = isListed;
   const isOn = address.value.get("live") !== null;
-  const waiting = useSignal<ReadonlySet<string>>(new Set());
+  const waiting = useMemo(() => new Set<string>(), []);
+  const number = useSignal(0);
   const problem = useSignal<string | null>(null);
   const { filter, query } = found;
   useEffect(() => {
@@ -540,9 +572,9 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
         variables,
         abort.signal,
         ({ callEvents: { type, call, cursor } }) => {
-          // Bounded, so that an hour of events costs no memory.
-          if (type === "STARTED" || type === "ENDED")
-            waiting.value = new Set([...waiting.value, call.id].slice(-10_000));
+          // Bounded, so that an hour of events costs no memory. A call that ends is new if its start was not seen.
+          const isNew = type === "STARTED" || (type === "ENDED" && !listed.current(call));
+          if (isNew && waiting.size < MOST_NEWS) number.value = waiting.add(call.id).size;
           return cursor;
         },
         (error) => (problem.value = error?.message ?? null),
@@ -553,7 +585,6 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
     });
     return () => abort.abort();
   }, [isOn, project, mode, JSON.stringify(found)]);
-  const number = useComputed(() => waiting.value.size);
   return (
     <span class="live">
       <a
@@ -572,11 +603,13 @@ function Live({ project, mode, found, again }: { project: string; mode: Mode; fo
           type="button"
           class="news"
           onClick={() => {
-            waiting.value = new Set();
+            waiting.clear();
+            number.value = 0;
             again();
           }}
         >
-          {count(number.value)} new
+          {count(number.value)}
+          {number.value >= MOST_NEWS && "+"} new
         </button>
       )}
     </span>

@@ -534,6 +534,15 @@ export type EvaluationRunQueryVariables = Exact<{
 
 export type EvaluationRunQuery = { evaluationRun: { displayName: string | null } | null };
 
+export type EvaluationRowsCountQueryVariables = Exact<{
+  projectId: string;
+  evaluationCallId: string;
+  query?: QueryInput | null | undefined;
+}>;
+
+
+export type EvaluationRowsCountQuery = { evaluationResults: { totalCount: number } | null };
+
 export type EvaluationRowsQueryVariables = Exact<{
   projectId: string;
   evaluationCallId: string;
@@ -577,7 +586,7 @@ export type ObjectQueryVariables = Exact<{
 }>;
 
 
-export type ObjectQuery = { obj: { ref: string, objectId: string, digest: string, versionIndex: number, isLatest: number, baseObjectClass: string | null, leafObjectClass: string | null, createdAt: string, sizeBytes: number | null, wbUserId: string | null, val: unknown, files: Array<{ name: string, digest: string, file: { contentType: string, sizeBytes: number } | null }>, table: { digest: string, count: number } | null, versions: { nodes: Array<{ digest: string, versionIndex: number, createdAt: string }> }, usedBy: { nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string }> }, evaluationRuns: { nodes: Array<{ id: string, displayName: string | null, startedAt: string, status: EvaluationStatusCode }> } } | null };
+export type ObjectQuery = { obj: { ref: string, objectId: string, digest: string, versionIndex: number, isLatest: number, baseObjectClass: string | null, leafObjectClass: string | null, createdAt: string, sizeBytes: number | null, wbUserId: string | null, val: unknown, files: Array<{ name: string, digest: string, file: { contentType: string, sizeBytes: number } | null }>, table: { digest: string, count: number } | null, versions: { totalCount: number, nodes: Array<{ digest: string, versionIndex: number, createdAt: string }> }, usedBy: { pageInfo: { hasNextPage: boolean }, nodes: Array<{ id: string, traceId: string, traceName: string, status: TraceStatus, startedAt: string }> }, evaluationRuns: { pageInfo: { hasNextPage: boolean }, nodes: Array<{ id: string, displayName: string | null, startedAt: string, status: EvaluationStatusCode }> } } | null };
 
 export type ObjectValueQueryVariables = Exact<{
   projectId: string;
@@ -923,7 +932,7 @@ export type FacetsQueryVariables = Exact<{
 }>;
 
 
-export type FacetsQuery = { callsFacets: Array<{ field: string, numDistinct: number, numMissing: number, values: Array<{ value: unknown, isStart: boolean, count: number }> }> | null };
+export type FacetsQuery = { callsFacets: Array<{ field: string, values: Array<{ value: unknown, isStart: boolean, count: number }>, histogram: Array<{ from: number, to: number, count: number }> | null }> | null };
 
 export type PathsQueryVariables = Exact<{
   projectId: string;
@@ -985,7 +994,7 @@ export type DatasetQueryVariables = Exact<{
 }>;
 
 
-export type DatasetQuery = { obj: { val: unknown, table: { digest: string } | null } | null };
+export type DatasetQuery = { obj: { val: unknown, baseObjectClass: string | null, table: { digest: string } | null } | null };
 
 export type CreateTableMutationVariables = Exact<{
   table: TableSchemaForInsert;
@@ -1210,6 +1219,18 @@ export const EvaluationRunDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:38132178008bda1841497104aa3cfbce017d69eec0ec11953a4b09feec7b3e29"}) as unknown as TypedDocumentString<EvaluationRunQuery, EvaluationRunQueryVariables>;
+export const EvaluationRowsCountDocument = new TypedDocumentString(`
+    query EvaluationRowsCount($projectId: ID!, $evaluationCallId: ID!, $query: QueryInput) {
+  evaluationResults(
+    projectId: $projectId
+    evaluationCallId: $evaluationCallId
+    query: $query
+    first: 1
+  ) {
+    totalCount
+  }
+}
+    `, {"hash":"sha256:bbd06258a83f3ea285c1734abcdb51ceddca58dd31a3277328ddda6878203ed5"}) as unknown as TypedDocumentString<EvaluationRowsCountQuery, EvaluationRowsCountQueryVariables>;
 export const EvaluationRowsDocument = new TypedDocumentString(`
     query EvaluationRows($projectId: ID!, $evaluationCallId: ID!, $sortBy: [SortBy!], $query: QueryInput, $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
   evaluationResults(
@@ -1357,7 +1378,8 @@ export const ObjectDocument = new TypedDocumentString(`
       digest
       count
     }
-    versions(first: 200) {
+    versions(last: 200) {
+      totalCount
       nodes {
         digest
         versionIndex
@@ -1365,6 +1387,9 @@ export const ObjectDocument = new TypedDocumentString(`
       }
     }
     usedBy(first: 20) {
+      pageInfo {
+        hasNextPage
+      }
       nodes {
         id
         traceId
@@ -1374,6 +1399,9 @@ export const ObjectDocument = new TypedDocumentString(`
       }
     }
     evaluationRuns(first: 20) {
+      pageInfo {
+        hasNextPage
+      }
       nodes {
         id
         displayName
@@ -1383,7 +1411,7 @@ export const ObjectDocument = new TypedDocumentString(`
     }
   }
 }
-    `, {"hash":"sha256:8d6052d89d32492f23f1a984badee7409583e17f87f7470fa93c66e2a91e8900"}) as unknown as TypedDocumentString<ObjectQuery, ObjectQueryVariables>;
+    `, {"hash":"sha256:edfcc5c5ac2ad99ac8a3eb6b43b74c008dbb4e09a9960288828bcaa649ac6fbd"}) as unknown as TypedDocumentString<ObjectQuery, ObjectQueryVariables>;
 export const ObjectValueDocument = new TypedDocumentString(`
     query ObjectValue($projectId: ID!, $objectId: String!, $digest: String!) {
   obj(projectId: $projectId, objectId: $objectId, digest: $digest) {
@@ -2150,11 +2178,14 @@ export const FacetsDocument = new TypedDocumentString(`
       isStart
       count
     }
-    numDistinct
-    numMissing
+    histogram {
+      from
+      to
+      count
+    }
   }
 }
-    `, {"hash":"sha256:63626a82bf02bd43b4e48ed020ef933467ff2aa5ae879ca9903c00ddb008341d"}) as unknown as TypedDocumentString<FacetsQuery, FacetsQueryVariables>;
+    `, {"hash":"sha256:482be8211a9b9822a59625bd9d6ec60c65a98634f7d7b7754eddd06db0538a35"}) as unknown as TypedDocumentString<FacetsQuery, FacetsQueryVariables>;
 export const PathsDocument = new TypedDocumentString(`
     query Paths($projectId: ID!) {
   callsPaths(projectId: $projectId) {
@@ -2247,12 +2278,13 @@ export const DatasetDocument = new TypedDocumentString(`
     query Dataset($projectId: ID!, $objectId: String!) {
   obj(projectId: $projectId, objectId: $objectId) {
     val
+    baseObjectClass
     table {
       digest
     }
   }
 }
-    `, {"hash":"sha256:7366b0e1d1c54305530190b7a6bb3ed23d4442790f90b3511a753849833cb1ec"}) as unknown as TypedDocumentString<DatasetQuery, DatasetQueryVariables>;
+    `, {"hash":"sha256:3d72483f7879865b3da80c63c3299567b01023b1185ef5bda07a32b275b7f44d"}) as unknown as TypedDocumentString<DatasetQuery, DatasetQueryVariables>;
 export const CreateTableDocument = new TypedDocumentString(`
     mutation CreateTable($table: TableSchemaForInsert!) {
   tableCreate(table: $table) {
