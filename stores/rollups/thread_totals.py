@@ -47,6 +47,9 @@ _MAX_THREADS: Final = 300
 
 _MAX_LISTS: Final = 500
 
+_MAX_TRACES: Final = 2_000
+"""Traces of several threads that one read may return."""
+
 
 async def complete_totals(database: Database, project_id: str) -> WorkSteps:
     """Compute the costs of traces at new prices, and then the totals of threads that are due, in steps."""
@@ -65,20 +68,6 @@ async def complete_totals(database: Database, project_id: str) -> WorkSteps:
 
 async def _compute_batch(database: Database, project_id: str) -> bool:
     """Compute the totals of some threads that are due; False if there are none."""
-    turns_of_one = {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.thread", "$$thread"]}}}
-    turns = {
-        "from": database.trace_totals.name,
-        "localField": "_id",
-        "foreignField": "turns.thread",
-        "let": {"thread": "$_id"},
-        "pipeline": [
-            {"$match": {"project_id": project_id}},
-            {"$project": {"turns": turns_of_one} | dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST), 1)},
-            {"$unwind": "$turns"},
-            {"$limit": MAX_TURNS + 1},
-        ],
-        "as": "turns",
-    }
 
     async def compute(session: Session) -> bool:
         change = {"$set": {"threads": ids.new_id()}}
@@ -87,11 +76,11 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
             return False
         lists = await _due_lists(database, project_id, session)
         named = {"_id": {"$in": lists}, "project_id": project_id}
-        threads: list[Document] = [{"$match": named}, {"$unwind": "$threads"}, {"$group": {"_id": "$threads"}}]
+        threads = {name async for due in database.due_threads.find(named, session=session) for name in due["threads"]}
         writes: list[Any] = []
-        async for thread in database.due_threads.aggregate([*threads, {"$lookup": turns}], session=session):
-            key, total = total_key(project_id, thread["_id"]), _total(thread["turns"])
-            document = {**key, "id": thread["_id"], **(total or {})}
+        for thread, turns in (await _find_turns(database, project_id, sorted(threads), session)).items():
+            key, total = total_key(project_id, thread), _total(turns)
+            document = {**key, "id": thread, **(total or {})}
             writes.append(ReplaceOne(key, document, upsert=True) if total else DeleteOne(key))
         if writes:
             await database.thread_totals.bulk_write(writes, ordered=False, session=session)
@@ -99,6 +88,32 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
         return bool(writes)
 
     return await database.transaction(compute)
+
+
+async def _find_turns(
+    database: Database, project_id: str, threads: Sequence[str], session: Session
+) -> dict[str, list[Document]]:
+    """Return the turns of threads, each in a document of its trace; of a thread at most one more than `MAX_TURNS`.
+
+    In a transaction on a sharded cluster MongoDB refuses `$lookup`.
+    """
+    if not threads:
+        return {}
+    limit = _MAX_TRACES if len(threads) > 1 else MAX_TURNS
+    match = {"project_id": project_id, "turns.thread": {"$in": list(threads)}}
+    paths = ("turns", NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST)
+    traces = await database.trace_totals.find(match, paths, limit=limit + 1, session=session).to_list(None)
+    if len(traces) > limit and len(threads) > 1:
+        middle = len(threads) // 2
+        halves = threads[:middle], threads[middle:]
+        first, second = [await _find_turns(database, project_id, half, session) for half in halves]
+        return first | second
+    found: dict[str, list[Document]] = {thread: [] for thread in threads}
+    for trace in traces:
+        for turn in trace["turns"]:
+            if (turns := found.get(turn["thread"])) is not None and len(turns) <= MAX_TURNS:
+                turns.append({**trace, "turns": turn})
+    return found
 
 
 async def _due_lists(database: Database, project_id: str, session: Session) -> list[str]:
