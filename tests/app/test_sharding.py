@@ -279,8 +279,8 @@ def move_upper_part(routers: Client, name: str, collection: str, middle: dict[st
     if not all(isinstance(each, MinKey) for each in middle.values()):
         routers.admin.command("split", namespace, middle=middle)
     second = routers["config"]["shards"].find(sort=[("_id", -1)])[0]["_id"]
-    bounds = {"min": middle, "max": dict.fromkeys(middle, MaxKey())}
-    routers.admin.command("moveRange", namespace, toShard=second, **bounds, waitForDelete=True)
+    move = {"moveRange": namespace, "toShard": second, "min": middle, "max": dict.fromkeys(middle, MaxKey())}
+    routers.admin.command(move | {"waitForDelete": True})
 
 
 def cluster_findings(routers: Client, uri: str, name: str, *subjects: str) -> list[Finding]:
@@ -402,7 +402,10 @@ async def test_role_read_write_suffices(least: tuple[str, Database], guarded_uri
     assert await stores.calls.count(PROJECT, None, None) == 20
     slow = asyncio.ensure_future(database.query(database.calls.find({"$where": "sleep(2000)"}).to_list(None)))
     with Client(guarded_uri) as administrator:
-        running = [{"$currentOp": {"allUsers": True}}, {"$match": {"op": "query", "command.find": "calls"}}]
+        running: list[dict[str, Any]] = [
+            {"$currentOp": {"allUsers": True}},
+            {"$match": {"op": "query", "command.find": "calls"}},
+        ]
         await until(lambda: administrator.admin.aggregate(running).to_list() != [])
         slow.cancel()
         await until(lambda: administrator.admin.aggregate(running).to_list() == [])
