@@ -119,6 +119,7 @@ def check_cluster(client: Client, uri: str, settings: Settings) -> Iterator[Find
         config = client["config"]
         shards = {each["_id"]: each["host"].rpartition("/")[2].split(",") for each in config["shards"].find()}
         recently = datetime.now(UTC) - timedelta(minutes=2)
+        balancer = config["settings"].find_one({"_id": "balancer"}) or {}
         running = {each["_id"] for each in config["mongos"].find({"ping": {"$gte": recently}}, {"_id": 1})}
     except (ShardingError, OperationFailure) as error:
         yield warning("shards", f"{getattr(error, 'message', None) or driver_message(error)}.")
@@ -128,6 +129,10 @@ def check_cluster(client: Client, uri: str, settings: Settings) -> Iterator[Find
         read = {each.address: each for each in threads.map(lambda to: Server.read(uri, to, milliseconds), addresses)}
     members = [read[address] for members in shards.values() for address in members]
     yield ok("shards", f"{len(shards)} ({', '.join(shards)})")
+    if balancer.get("stopped") or balancer.get("mode") == "off":
+        yield warning("balancer", "it is off, so new documents stay on few shards: run sh.startBalancer().")
+    else:
+        yield ok("balancer", "it is on")
     yield _routers([read[address] for address in routers], running, settings)
     yield _versions(read.values())
     yield from _no_ops(client, settings.mongodb_database, members)

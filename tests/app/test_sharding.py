@@ -297,6 +297,9 @@ def test_doctor_finds_nothing_on_a_sharded_cluster(cluster_uri: str, routers: Cl
     lines = {line.split()[1]: line for line in doctor.stdout.splitlines()}
     subjects = ("topology:", "sharding:", "shards:", "routers:", "versions:", "events:", "clocks:")
     assert {lines[each].split()[0] for each in subjects} == {"ok"}
+    settings = routers["config"]["settings"].find_one({"_id": "balancer"}) or {}
+    is_off = settings.get("stopped") or settings.get("mode") == "off"
+    assert ("run sh.startBalancer()" in lines["balancer:"]) is bool(is_off)
 
 
 def test_doctor_names_what_repairs_each_finding(
