@@ -254,6 +254,23 @@ async def test_restore_keeps_collections_sharded(
     assert all(need.is_met for need in needs(routers, name))
 
 
+async def test_restore_to_a_new_database_of_a_cluster_says_how_to_shard_it(
+    database: Database, mongodb_uri: str, cluster_uri: str, routers: Client, name: str, tmp_path: Path
+) -> None:
+    await filled(database)
+    own = database.calls.database.name
+    with Client(mongodb_uri) as client:
+        write_backup(client, own, tmp_path / "backup", is_own=False)
+        before = everything(client, own)
+
+    restored = loomql("restore", str(tmp_path / "backup"), LOOMQL_MONGODB_URI=cluster_uri, LOOMQL_MONGODB_DATABASE=name)
+
+    assert restored.stdout.splitlines()[1:] == ["Collections are not sharded: run `loomql shard --apply`."]
+    assert everything(routers, name) == before
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    assert everything(routers, name) == before
+
+
 async def test_restore_of_a_cluster_to_a_replica_set_has_no_indexes_of_shard_keys(
     on_cluster: Database, cluster_uri: str, routers: Client, name: str, mongodb_uri: str, tmp_path: Path
 ) -> None:
