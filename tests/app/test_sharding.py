@@ -90,7 +90,7 @@ async def test_dry_run_changes_nothing_and_apply_shards_a_filled_database(
     assert (dry.returncode, dry.stderr) == (0, "")
     assert "calls " in dry.stdout
     assert "index { project_id: 1, id: 'hashed' } and shard key { project_id: 1, id: 'hashed' }" in dry.stdout
-    assert f"{len(KEYS)} collections" in dry.stdout
+    assert f"in {len(KEYS)} of {len(KEYS)} collections" in dry.stdout
     assert "run `loomql shard --apply`" in dry.stdout
     assert unchanged == {}
     assert applied.returncode == again.returncode == 0
