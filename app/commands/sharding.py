@@ -48,8 +48,8 @@ def _show(found: list[Need], settings: Settings) -> int:
     missing = sum(not need.is_met for need in found)
     rows = [("  " if need.is_met else "+ ", need.wanted.collection, need.text()) for need in found]
     end = (
-        f"{data_location(settings)} lacks shard keys or their indexes in {missing} of {len(found)} collections. Nothing "
-        "was changed: run `loomql shard --apply`."
+        f"{data_location(settings)} lacks shard keys or their indexes in {missing} of {len(found)} collections. "
+        "Nothing was changed: run `loomql shard --apply`."
         if missing
         else f"{data_location(settings)} is sharded."
     )
