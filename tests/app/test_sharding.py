@@ -56,12 +56,14 @@ def name(routers: Client) -> Iterator[str]:
 
 
 @pytest.fixture
-def shards(routers: Client) -> Iterator[list[Client]]:
-    """Yield a client of each shard, the one that has new collections first."""
+def shards(routers: Client) -> Iterator[dict[str, Client]]:
+    """Yield a client of each shard, by its name."""
     with ExitStack() as stack:
-        found = routers["config"]["shards"].find(sort=[("_id", 1)])
-        hosts = [each["host"].rpartition("/")[2].partition(",")[0] for each in found]
-        yield [stack.enter_context(Client(host, directConnection=True)) for host in hosts]
+        hosts = {each["_id"]: each["host"].rpartition("/")[2] for each in routers["config"]["shards"].find()}
+        yield {
+            name: stack.enter_context(Client(host.partition(",")[0], directConnection=True))
+            for name, host in hosts.items()
+        }
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_other_servers_have_nothing_to_shard(mongodb_uri: str, database_name: st
 
 
 async def test_a_project_on_two_shards_is_written_and_read(
-    on_cluster: Database, cluster_uri: str, routers: Client, shards: list[Client], name: str
+    on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str
 ) -> None:
     """Each kind of write names the shard key."""
     assert shard(cluster_uri, name, "--apply").returncode == 0
@@ -178,20 +180,20 @@ async def test_a_project_on_two_shards_is_written_and_read(
     assert await stores.calls.delete(PROJECT, [call_id(number) for number in range(5)]) == 5
     assert await feedback.purge(PROJECT, by_id(given[1]["id"])) == 1
     for collection in ("calls", "feedback"):
-        numbers = [client[name][collection].count_documents({}) for client in shards]
+        numbers = [client[name][collection].count_documents({}) for client in shards.values()]
         assert sum(numbers) >= 19
         assert min(numbers) > 0
 
 
 async def test_queries_of_a_project_touch_only_its_shard(
-    on_cluster: Database, cluster_uri: str, routers: Client, shards: list[Client], name: str
+    on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str
 ) -> None:
     assert shard(cluster_uri, name, "--apply").returncode == 0
     touched = ("calls", "feedback", "trace_totals", "tables", "table_chunks", "table_rows")
     for collection in touched:
         move_upper_part(routers, name, collection, dict.fromkeys(KEYS[collection], MinKey()))
     stores = await filled(on_cluster)
-    first, _ = shards
+    first = shards[primary_of(routers, name)]
 
     first[name].command("profile", 2)
     await stores.calls.write([start(99), end(99)])
@@ -233,7 +235,7 @@ def test_each_size_and_count_of_a_project_is_read_from_an_index(routers: Client,
 
 
 async def test_restore_keeps_collections_sharded(
-    on_cluster: Database, cluster_uri: str, routers: Client, shards: list[Client], name: str, tmp_path: Path
+    on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str, tmp_path: Path
 ) -> None:
     assert shard(cluster_uri, name, "--apply").returncode == 0
     await filled(on_cluster)
@@ -250,7 +252,7 @@ async def test_restore_keeps_collections_sharded(
 
     assert sharded_collections(routers, name) == KEYS
     assert everything(routers, name) == before
-    assert all(client[name]["calls"].count_documents({}) > 0 for client in shards)
+    assert all(client[name]["calls"].count_documents({}) > 0 for client in shards.values())
     assert all(need.is_met for need in needs(routers, name))
 
 
@@ -290,12 +292,19 @@ async def test_restore_of_a_cluster_to_a_replica_set_has_no_indexes_of_shard_key
     assert SUPPORTING_INDEX not in names
 
 
+def primary_of(routers: Client, name: str) -> str:
+    """Return the shard that has the new collections of a database."""
+    found = routers["config"]["databases"].find_one({"_id": name})
+    assert found is not None
+    return str(found["primary"])
+
+
 def move_upper_part(routers: Client, name: str, collection: str, middle: dict[str, Any]) -> None:
-    """Move the documents of a collection from a value of its shard key on to the second shard."""
+    """Move the documents of a collection from a value of its shard key on to another shard than the primary one."""
     namespace = f"{name}.{collection}"
     if not all(isinstance(each, MinKey) for each in middle.values()):
         routers.admin.command("split", namespace, middle=middle)
-    second = routers["config"]["shards"].find(sort=[("_id", -1)])[0]["_id"]
+    second = routers["config"]["shards"].find({"_id": {"$ne": primary_of(routers, name)}})[0]["_id"]
     move = {"moveRange": namespace, "toShard": second, "min": middle, "max": dict.fromkeys(middle, MaxKey())}
     routers.admin.command(move | {"waitForDelete": True})
 
