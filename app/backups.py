@@ -13,7 +13,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,10 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from pymongo.operations import IndexModel
 from pymongo.write_concern import WriteConcern
 
+from app.sharding import is_cluster, sharded_collections, supports
+from stores.database import indexes
 from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.shard_keys import SUPPORTING_INDEX
 from stores.errors import StoreError
 from stores.migrations import schema_version
 from stores.security.shared_secrets import CURSORS
@@ -217,8 +220,8 @@ def _write(client: Client, database: str, writer: BackupWriter, session: ClientS
     for name in sorted(stored.list_collection_names(filter={"type": "collection"})):
         if name.startswith("system."):
             continue
-        indexes = [index for index in stored[name].list_indexes() if index["name"] != "_id_"]
-        writer.put(b"C", {"name": name, "indexes": indexes})
+        listed = [index for index in stored[name].list_indexes() if index["name"] != "_id_"]
+        writer.put(b"C", {"name": name, "indexes": listed})
         count = DocumentCount()
         for document in _raw_collection(stored, name).find(
             {}, session=session, sort=[("_id", 1)], batch_size=_BATCH_SIZE
@@ -255,9 +258,11 @@ def restore(client: Client, database: str, path: Path) -> dict[str, int]:
     """
     expected_ends = verified(path)
     stored = client.get_database(database, write_concern=_DURABLE)
+    has_shards = is_cluster(client)
+    sharded = sharded_collections(client, database) if has_shards else {}
     with _without_other_writers(database):
-        _prepare(stored)
-        _insert_all(stored, path)
+        _prepare(stored, sharded)
+        _insert_all(stored, path, has_shards=has_shards)
     for name, expected in expected_ends.items():
         if name != "upgrades" and _count_stored(stored, name).to_record() != expected:
             raise BackupError(
@@ -292,8 +297,10 @@ def _without_other_writers(database: str) -> Iterator[None]:
         ) from error
 
 
-def _prepare(stored: Database[dict[str, Any]]) -> None:
+def _prepare(stored: Database[dict[str, Any]], sharded: Mapping[str, dict[str, Any]]) -> None:
     """Check that the database is empty or holds only an interrupted restoration, clear it and mark it.
+
+    A dropped collection would come back unsharded, so sharded ones, by their shard keys, are only emptied.
 
     Raises:
         BackupError: the database contains other data.
@@ -312,25 +319,39 @@ def _prepare(stored: Database[dict[str, Any]]) -> None:
             )
         stored["upgrades"].insert_one({"_id": schema_version.RESTORE})
     for name in other_collections:
-        stored.drop_collection(name)
+        if name in sharded:
+            _empty(stored[name], sharded[name])
+        else:
+            stored.drop_collection(name)
     stored["upgrades"].delete_many({"_id": {"$ne": schema_version.RESTORE}})
 
 
-def _insert_all(stored: Database[dict[str, Any]], path: Path) -> None:
+def _empty(collection: Collection[dict[str, Any]], shard_key: dict[str, Any]) -> None:
+    """Delete the documents of a sharded collection, and its indexes but those that MongoDB needs."""
+    collection.delete_many({})
+    for index in collection.list_indexes().to_list():
+        if index["name"] != "_id_" and not supports(index, [*shard_key.items()]):
+            collection.drop_index(index["name"])
+
+
+def _insert_all(stored: Database[dict[str, Any]], path: Path, *, has_shards: bool) -> None:
     """Create the collections of a file, and insert their documents in batches."""
     name, size = "", 0
     batch: list[RawBSONDocument] = []
     for kind, document in records(path):
         if batch and (kind != b"D" or len(batch) >= _BATCH_SIZE or size >= _BATCH_BYTES):
-            _raw_collection(stored, name).insert_many(batch)
+            # In order, a router would send each shard few documents at a time.
+            _raw_collection(stored, name).insert_many(batch, ordered=False)
             batch, size = [], 0
         if kind == b"C":
             header = bson.decode(document)
             name = header["name"]
             if name not in stored.list_collection_names():
                 stored.create_collection(name)
-            if header["indexes"]:
-                stored[name].create_indexes([_index(index) for index in header["indexes"]])
+            existing = [indexes.definition(index) for index in stored[name].list_indexes()]
+            missing = [index for index in header["indexes"] if indexes.definition(index) not in existing]
+            if models := [_index(each) for each in missing if has_shards or each["name"] != SUPPORTING_INDEX]:
+                stored[name].create_indexes(models)
         elif kind == b"D":
             batch.append(RawBSONDocument(document))
             size += len(document)

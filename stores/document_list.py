@@ -206,6 +206,8 @@ async def find_by_keys(
     match = {
         "_id": {"$in": [f"{project_id}:{each}" for project_id, each in keys]},
         "project_id": {"$in": list({project_id for project_id, _ in keys})},
+        # The shard key has it, so a router asks only the shards that have the documents.
+        "id": {"$in": list({each for _, each in keys})},
     }
     projection = {"_id": 0} | dict.fromkeys(["project_id", "id", *paths], 1)
     rows = await find_all(documents, match | scope, projection, len(keys))

@@ -6,6 +6,7 @@ from pathlib import Path
 from app.backups import restore, write_backup
 from app.commands.common import Add, data_folder, say, settings_of
 from app.mongodb import Client, data_location, mongodb, shared_mongodb
+from app.sharding import is_cluster, needs
 
 
 def add_commands(add: Add) -> None:
@@ -29,4 +30,8 @@ def restore_backup(options: Namespace) -> int:
     settings = settings_of(options)
     with mongodb(settings) as uri, Client(uri) as client:
         counts = restore(client, settings.mongodb_database, options.file)
-    return say(f"Restored all {sum(counts.values()):,} documents of {options.file} to {data_location(settings)}.")
+        lacks_keys = is_cluster(client) and not all(need.is_met for need in needs(client, settings.mongodb_database))
+    hint = ["Collections are not sharded: run `loomql shard --apply`."] if lacks_keys else []
+    return say(
+        f"Restored all {sum(counts.values()):,} documents of {options.file} to {data_location(settings)}.", *hint
+    )

@@ -9,21 +9,21 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from enum import IntEnum
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from pymongo.errors import PyMongoError
 from rich.console import Console
 
+from app.commands.cluster_checks import check_cluster, check_user
 from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
+from app.commands.findings import Finding, Level, ok, problem, warning
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.server import LONE_SERVER, ServeError, bind
 from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
 from app.mongodb import Client, MongodbUriError, check_uri, data_location, driver_message
 from app.pages import EXPLORER, GRAPHIQL
 from app.settings import PREFIX, Settings, markdown_table, masked, table, text, variable
+from app.sharding import is_cluster
 from graphql_schema.schema import sdl
 from stores.database import indexes
 from stores.migrations import schema_version
@@ -49,26 +49,7 @@ OTHER_VARIABLES = {
 }
 
 
-class Level(IntEnum):
-    """Severity of a finding; a higher value is worse."""
-
-    OK = 0
-    WARNING = 1
-    PROBLEM = 2
-
-
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
-
-
-class Finding(NamedTuple):
-    """The result of one check: its subject, and a text with what to do about a problem."""
-
-    level: Level
-    subject: str
-    text: str
-
-
-_ok, _warning, _problem = (partial(Finding, level) for level in Level)
 
 
 def add_commands(add: Add) -> None:
@@ -104,7 +85,7 @@ def print_settings(options: Namespace) -> int:
 
 def examine(settings: Settings, flags: Mapping[str, str]) -> Iterator[Finding]:
     """Yield the findings as the checks run; `flags` are the settings that came from the command line."""
-    yield _ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
+    yield ok("Python", f"{platform.python_version()} on {sys.platform} {platform.machine()}")
     yield from _configuration(settings, flags)
     if settings.mongodb_uri is None:
         yield from _embedded(settings)
@@ -120,30 +101,30 @@ def _configuration(settings: Settings, flags: Mapping[str, str]) -> Iterator[Fin
         value = text(getattr(settings, field))
         name = variable(field)
         origin = "the command line" if field in flags else "the environment" if name in given else "default"
-        yield _ok(name, f"{masked(value) if field == 'mongodb_uri' else value} ({origin})")
+        yield ok(name, f"{masked(value) if field == 'mongodb_uri' else value} ({origin})")
     known = [row.variable for row in table()]
     for name in sorted(name for name in given if name.startswith(PREFIX)):
         if name not in known and name not in OTHER_VARIABLES:
             # Without the common prefix, which would make all names similar.
             near = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
             hint = f"did you mean {PREFIX}{near[0]}?" if near else "`loomql settings` lists all settings."
-            yield _warning(name, f"is set but is not a setting: {hint}")
+            yield warning(name, f"is set but is not a setting: {hint}")
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
     folder = DataFolder(settings.data_dir)
     try:
         binary = find_mongod(settings.mongod)
-        yield _ok("mongod", f"{binary}, version {mongod_version(binary)}")
+        yield ok("mongod", f"{binary}, version {mongod_version(binary)}")
     except EmbeddedMongodError as error:
-        yield _problem("mongod", str(error))
+        yield problem("mongod", str(error))
         return
     yield _writable(folder.path)
     yield _room(folder.path)
     yield _socket(folder)
     holder = folder.holder()
     if holder is not None:
-        yield _ok("data folder", f"in use by LoomQL, process {holder}")
+        yield ok("data folder", f"in use by LoomQL, process {holder}")
         yield from _database(folder.uri, settings)
     else:
         yield from _trial(settings)
@@ -158,18 +139,18 @@ def _trial(settings: Settings) -> Iterator[Finding]:
             embedded_mongod(Path(scratch), settings.mongod, settings.mongod_cache_gb),
         ):
             took = time.monotonic() - began
-            yield _ok("embedded MongoDB", f"not running; it starts in {took:.1f} s (tested in a temporary folder)")
+            yield ok("embedded MongoDB", f"not running; it starts in {took:.1f} s (tested in a temporary folder)")
     except EmbeddedMongodError as error:
-        yield _problem("embedded MongoDB", str(error))
+        yield problem("embedded MongoDB", str(error))
 
 
 def _writable(path: Path) -> Finding:
     existing = _nearest(path)
     if not existing.is_dir():
-        return _problem("data folder", f"{existing} is a file: move it or set LOOMQL_DATA_DIR to another folder.")
+        return problem("data folder", f"{existing} is a file: move it or set LOOMQL_DATA_DIR to another folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        return _problem("data folder", f"{existing} is not writable: change its owner or set LOOMQL_DATA_DIR.")
-    return _ok(
+        return problem("data folder", f"{existing} is not writable: change its owner or set LOOMQL_DATA_DIR.")
+    return ok(
         "data folder", f"{path} is writable" if existing == path else f"{path} will be created at the first start"
     )
 
@@ -177,15 +158,15 @@ def _writable(path: Path) -> Finding:
 def _room(path: Path) -> Finding:
     free = shutil.disk_usage(_nearest(path)).free // MB
     if free < ROOM_MB:
-        return _warning("disk", f"{free:,} MB free: MongoDB's journal and operation log alone may take {ROOM_MB:,} MB.")
-    return _ok("disk", f"{free:,} MB free")
+        return warning("disk", f"{free:,} MB free: MongoDB's journal and operation log alone may take {ROOM_MB:,} MB.")
+    return ok("disk", f"{free:,} MB free")
 
 
 def _socket(folder: DataFolder) -> Finding:
     where = f"{folder.socket} ({len(bytes(folder.socket))} bytes)"
     if folder.socket.parent != folder.path:
         where += ", in a separate folder because the data folder's path is too long for a socket"
-    return _ok("socket", where)
+    return ok("socket", where)
 
 
 def _database(uri: str, settings: Settings) -> Iterator[Finding]:
@@ -197,13 +178,17 @@ def _database(uri: str, settings: Settings) -> Iterator[Finding]:
             yield _latency(client, settings)
             yield _version(client)
             yield _topology(client)
+            has_shards = is_cluster(client)
+            yield from check_user(client, settings, has_shards=has_shards)
+            if has_shards:
+                yield from check_cluster(client, uri, settings)
             yield _data(client, settings.mongodb_database)
             yield _indexes(client, settings.mongodb_database)
     except MongodbUriError as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
     except (PyMongoError, ValueError) as error:
         message = driver_message(error).rstrip(".")
-        yield _problem(
+        yield problem(
             "database",
             f"{data_location(settings)} does not answer: {message}. Check that it runs, and LOOMQL_MONGODB_URI.",
         )
@@ -212,40 +197,40 @@ def _database(uri: str, settings: Settings) -> Iterator[Finding]:
 def _latency(client: Client, settings: Settings) -> Finding:
     began = time.monotonic()
     client.admin.command("ping")
-    return _ok("database", f"{data_location(settings)} answers in {(time.monotonic() - began) * 1000:.1f} ms")
+    return ok("database", f"{data_location(settings)} answers in {(time.monotonic() - began) * 1000:.1f} ms")
 
 
 def _version(client: Client) -> Finding:
     version = str(client.server_info()["version"])
     if int(version.partition(".")[0]) < OLDEST_MONGODB:
-        return _problem("MongoDB", f"version {version} is too old: LoomQL needs {OLDEST_MONGODB} or later.")
+        return problem("MongoDB", f"version {version} is too old: LoomQL needs {OLDEST_MONGODB} or later.")
     if not version.startswith(tuple(f"{tested}." for tested in TESTED_MONGODB)):
-        return _warning("MongoDB", f"version {version}; LoomQL is tested on {' and '.join(TESTED_MONGODB)} only.")
-    return _ok("MongoDB", f"version {version}")
+        return warning("MongoDB", f"version {version}; LoomQL is tested on {' and '.join(TESTED_MONGODB)} only.")
+    return ok("MongoDB", f"version {version}")
 
 
 def _topology(client: Client) -> Finding:
     hello = client.admin.command("hello")
     if hello.get("msg") == "isdbgrid":
-        return _warning("topology", "LoomQL is not tested on sharded clusters; use a replica set.")
+        return ok("topology", "sharded cluster")
     if "setName" not in hello:
-        return _problem("topology", f"{LONE_SERVER}.")
+        return problem("topology", f"{LONE_SERVER}.")
     if not hello.get("isWritablePrimary"):
-        return _problem(
+        return problem(
             "topology", f"this member of replica set {hello['setName']} is not the primary: see rs.status()."
         )
-    return _ok("topology", f"replica set {hello['setName']}, primary {hello.get('primary')}")
+    return ok("topology", f"replica set {hello['setName']}, primary {hello.get('primary')}")
 
 
 def _data(client: Client, database: str) -> Finding:
     try:
         number = schema_version.check_upgrades(client[database]["upgrades"])
     except WrongDatabaseError as error:
-        return _problem("data", f"{error.message}.")
+        return problem("data", f"{error.message}.")
     if number < schema_version.LATEST and client[database]["calls"].find_one({}, {"_id": 1}):
         lacking = "; ".join(message for each, message in schema_version.UPGRADES.items() if each > number)
-        return _warning("data", f"version {number} of {schema_version.LATEST}; `loomql serve` upgrades: {lacking}")
-    return _ok("data", f"version {number or schema_version.LATEST} of {schema_version.LATEST}")
+        return warning("data", f"version {number} of {schema_version.LATEST}; `loomql serve` upgrades: {lacking}")
+    return ok("data", f"version {number or schema_version.LATEST} of {schema_version.LATEST}")
 
 
 def _indexes(client: Client, database: str) -> Finding:
@@ -256,31 +241,31 @@ def _indexes(client: Client, database: str) -> Finding:
             f"{collection}.{model.document['name']}" for model in models if model.document["name"] not in existing
         ]
     if missing:
-        return _warning("indexes", f"missing: {', '.join(missing)}. `loomql serve` builds them when it starts.")
-    return _ok("indexes", "all exist")
+        return warning("indexes", f"missing: {', '.join(missing)}. `loomql serve` builds them when it starts.")
+    return ok("indexes", "all exist")
 
 
 def _pages(settings: Settings) -> Finding:
     pages = [page for page, is_on in ((EXPLORER, settings.explorer), (GRAPHIQL, settings.graphiql)) if is_on]
     if not pages:
-        return _ok("pages", "switched off (LOOMQL_EXPLORER, LOOMQL_GRAPHIQL)")
+        return ok("pages", "switched off (LOOMQL_EXPLORER, LOOMQL_GRAPHIQL)")
     if missing := [page.title for page in pages if not page.is_built]:
         names = " and ".join(missing)
-        return _warning("pages", f"assets are missing for {names}: install LoomQL again without LOOMQL_SKIP_PAGES.")
+        return warning("pages", f"assets are missing for {names}: install LoomQL again without LOOMQL_SKIP_PAGES.")
     names = " and ".join(page.title for page in pages)
-    return _ok("pages", f"{names} {'is' if len(pages) == 1 else 'are'} installed")
+    return ok("pages", f"{names} {'is' if len(pages) == 1 else 'are'} installed")
 
 
 def _port(settings: Settings) -> Finding:
     where = f"{settings.host} port {settings.port}"
     host = ANY_ADDRESS.get(settings.host, settings.host)
     if settings.port and ask(host, settings.port, "/healthz", timeout_seconds=2) == {"status": "ok"}:
-        return _ok("port", f"LoomQL answers on {where}")
+        return ok("port", f"LoomQL answers on {where}")
     try:
         bind(settings.host, settings.port).close()
     except ServeError as error:
-        return _problem("port", str(error))
-    return _ok("port", f"{where} is free")
+        return problem("port", str(error))
+    return ok("port", f"{where} is free")
 
 
 def _nearest(path: Path) -> Path:

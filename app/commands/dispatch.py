@@ -10,7 +10,19 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, PyMongoError
 
-from app.commands import backups, diagnostics, exports, health, imports, indexes, keys, prices, projects, server
+from app.commands import (
+    backups,
+    diagnostics,
+    exports,
+    health,
+    imports,
+    indexes,
+    keys,
+    prices,
+    projects,
+    server,
+    sharding,
+)
 from app.commands.common import Command, adder, flags_of
 from app.mongodb import driver_message
 from app.observability.metrics import installed_version
@@ -41,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     version = installed_version("from source, not installed")
     top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     add = adder(top, "command")
-    for module in (server, exports, imports, backups, health, indexes, projects, keys, prices, diagnostics):
+    for module in (server, exports, imports, backups, health, indexes, projects, keys, prices, sharding, diagnostics):
         module.add_commands(add)
     return top
 

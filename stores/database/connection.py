@@ -62,6 +62,8 @@ _SNAPSHOT_TOO_OLD = 239
 _NAMESPACE_NOT_FOUND = 26
 _INDEX_NOT_FOUND = 27
 _CANNOT_CREATE_INDEX = 67
+_OTHER_NAME = 85
+"""MongoDB's code for an index whose definition exists under another name."""
 _BUILT_TOGETHER = 2
 """Indexes that a process builds before it drops those that they replace."""
 _ATTEMPTS = 3
@@ -208,7 +210,21 @@ class Database(Collections):
                 if collection in indexes.RETIRED:
                     await self._replace_indexes(collection, models)
                 else:
-                    await self._database[collection].create_indexes(models)
+                    await self._create_indexes(collection, models)
+
+    async def _create_indexes(self, collection: str, models: Sequence[IndexModel]) -> None:
+        """Build indexes; one that exists under another name, as `sh.shardCollection` makes them, need not be built."""
+        try:
+            await self._database[collection].create_indexes(models)
+        except OperationFailure as error:
+            if error.code != _OTHER_NAME:
+                raise
+            existing = [indexes.definition(index) async for index in self._database[collection].list_indexes()]
+            missing = [model for model in models if indexes.definition(model.document) not in existing]
+            if len(missing) == len(models):
+                raise
+            if missing:
+                await self._database[collection].create_indexes(missing)
 
     async def _replace_indexes(self, collection: str, models: list[IndexModel]) -> None:
         """Build the missing indexes of a collection and drop the retired ones.
@@ -243,7 +259,7 @@ class Database(Collections):
         replaced = {indexes.predecessor(model.document["name"]) for model in models}
         while True:
             try:
-                await self._database[collection].create_indexes(models)
+                await self._create_indexes(collection, models)
             except OperationFailure as error:
                 if error.code != _CANNOT_CREATE_INDEX or "too many indexes" not in str(error) or not retired:
                     raise

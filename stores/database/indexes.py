@@ -1,5 +1,6 @@
 """The indexes of every collection in one table, each with the queries it serves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -274,6 +275,13 @@ def index_by(collection: str, *paths: str) -> str:
         for index in INDEXES
         if index.collection == collection and [path for path, _ in index.keys][: len(paths)] == [*paths]
     )
+
+
+def definition(index: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what MongoDB compares of an index besides its name."""
+    only = index.get("partialFilterExpression", {})
+    only = {path: dict(each) if isinstance(each, Mapping) else each for path, each in only.items()}
+    return list(index["key"].items()), only, index.get("unique", False), index.get("sparse", False)
 
 
 def models() -> dict[str, list[IndexModel]]:

@@ -81,7 +81,9 @@ class NameWriter:
     async def create(self, document: Document) -> None:
         """Store a version as the latest: a new one gets the next index, an existing one keeps it and is undeleted."""
         head = await self._count_write()
-        old = await self._objects.find_one({"_id": document["_id"]}, {"version_index": 1}, session=self._session)
+        old = await self._objects.find_one(
+            {"_id": document["_id"], **self._name}, {"version_index": 1}, session=self._session
+        )
         await self._unset_latest()
         await self._put(
             document, {"visible": True, "is_latest": 1, "write_index": head["writes"]}, old, head["versions"]
@@ -92,7 +94,9 @@ class NameWriter:
 
         It becomes the latest if it was the latest before, or until another version is.
         """
-        old = await self._objects.find_one({"_id": document["_id"]}, {"visible": 1}, session=self._session)
+        old = await self._objects.find_one(
+            {"_id": document["_id"], **self._name}, {"visible": 1}, session=self._session
+        )
         if old and old["visible"]:
             return
         head = await self._count_write()

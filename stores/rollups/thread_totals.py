@@ -22,6 +22,7 @@ from pymongo import DeleteOne, ReplaceOne, UpdateOne
 
 from stores import ids
 from stores.database import Database, Document
+from stores.database.content_store import batches
 from stores.database.paced_steps import WorkSteps
 from stores.database.transactions import Session
 from stores.hours import state_key
@@ -56,6 +57,9 @@ _MAX_READ: Final = 5_000
 _READ_TOGETHER: Final = 10
 """Threads whose turns one command reads."""
 
+_MAX_TRACES: Final = 2_000
+"""Traces of several threads that one command may return."""
+
 
 async def complete_totals(database: Database, project_id: str) -> WorkSteps:
     """Compute the costs of traces at new prices, and then the totals of threads that are due, in steps."""
@@ -74,24 +78,6 @@ async def complete_totals(database: Database, project_id: str) -> WorkSteps:
 
 async def _compute_batch(database: Database, project_id: str) -> bool:
     """Compute the totals of some threads that are due; False if there are none."""
-    shown = dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST, WITHOUT_TIMES), 1)
-    turns_of_one = {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.thread", "$$thread"]}}}
-    # To search the list of a trace of thousands of threads, for each of these, would take minutes.
-    one = {"$cond": [f"${WITHOUT_TIMES}", [{}], turns_of_one]}
-    number = {"$cond": [f"${WITHOUT_TIMES}", 1, {"$size": "$turns"}]}
-    turns = {
-        "from": database.trace_totals.name,
-        "localField": "_id",
-        "foreignField": "turns.thread",
-        "let": {"thread": "$_id"},
-        "pipeline": [
-            {"$match": {"project_id": project_id}},
-            {"$project": {**shown, "turns": one, _LISTED: number}},
-            {"$unwind": "$turns"},
-            {"$limit": MAX_TURNS + 1},
-        ],
-        "as": "turns",
-    }
 
     async def compute(session: Session) -> bool:
         change = {"$set": {"threads": ids.new_id()}}
@@ -99,27 +85,51 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
         if not (await database.hour_marks.update_one(state, change, session=session)).matched_count:
             return False
         lists = await _due_lists(database, project_id, session)
-        named = {"_id": {"$in": [*lists]}, "project_id": project_id}
-        threads: list[Document] = [{"$match": named}, {"$unwind": "$threads"}, {"$group": {"_id": "$threads"}}]
-        found = database.due_threads.aggregate(
-            [*threads, {"$lookup": turns}], session=session, batchSize=_READ_TOGETHER
-        )
         writes: dict[str, Any] = {}
         read = 0
-        async for thread in found:
-            key, total = total_key(project_id, thread["_id"]), _total(thread["turns"])
-            document = {**key, "id": thread["_id"], **(total or {})}
-            writes[thread["_id"]] = ReplaceOne(key, document, upsert=True) if total else DeleteOne(key)
-            read += sum({each["_id"]: each[_LISTED] for each in thread["turns"]}.values())
+        for some in batches([*dict.fromkeys(name for names in lists.values() for name in names)], _READ_TOGETHER):
+            for thread, turns in (await _find_turns(database, project_id, some, session)).items():
+                key, total = total_key(project_id, thread), _total(turns)
+                document = {**key, "id": thread, **(total or {})}
+                writes[thread] = ReplaceOne(key, document, upsert=True) if total else DeleteOne(key)
+                read += sum({each["_id"]: each[_LISTED] for each in turns}.values())
             if read > _MAX_READ:
                 break
-        await found.close()
         if writes:
             await database.thread_totals.bulk_write([*writes.values()], ordered=False, session=session)
             await _end(database, project_id, lists, writes.keys(), session)
         return bool(writes)
 
     return await database.transaction(compute)
+
+
+async def _find_turns(
+    database: Database, project_id: str, threads: Sequence[str], session: Session
+) -> dict[str, list[Document]]:
+    """Return the turns of threads, each in a document of its trace; of a thread at most one more than `MAX_TURNS`.
+
+    In a transaction on a sharded cluster MongoDB refuses `$lookup`.
+    """
+    named = {"$literal": [*threads]}
+    turns = {"$filter": {"input": "$turns", "cond": {"$in": ["$$this.thread", named]}}}
+    number = {"$cond": [f"${WITHOUT_TIMES}", 1, {"$size": "$turns"}]}
+    shown = dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST, WITHOUT_TIMES), 1)
+    limit = _MAX_TRACES if len(threads) > 1 else MAX_TURNS
+    stages: list[Document] = [
+        {"$match": {"project_id": project_id, "turns.thread": {"$in": [*threads]}}},
+        {"$limit": limit + 1},
+        {"$project": {**shown, "turns": turns, _LISTED: number}},
+    ]
+    traces = await database.trace_totals.aggregate(stages, session=session, batchSize=limit + 2).to_list(None)
+    if len(traces) > limit and len(threads) > 1:
+        each_alone = [await _find_turns(database, project_id, [thread], session) for thread in threads]
+        return {thread: found for alone in each_alone for thread, found in alone.items()}
+    found: dict[str, list[Document]] = {thread: [] for thread in threads}
+    for trace in traces:
+        for turn in trace["turns"]:
+            if len(known := found[turn["thread"]]) <= MAX_TURNS:
+                known.append({**trace, "turns": turn})
+    return found
 
 
 async def _due_lists(database: Database, project_id: str, session: Session) -> dict[str, list[str]]:

@@ -30,7 +30,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import bson
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import InsertOne, ReplaceOne, UpdateOne
 
 from stores import ids
 from stores.costs import Prices
@@ -277,8 +277,11 @@ class HourTotals:
                 if total["_id"] in self.partial and (of_all := stored.get(total["_id"])):
                     _keep_other_hours(total, of_all)
             threads.update(*(_changed_threads(stored.get(total["_id"], {}), total) for total in totals))
-            writes = [
-                ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total, upsert=True)
+            # Read in this transaction, so a new total needs no upsert, which costs more than an insertion.
+            writes: list[Any] = [
+                ReplaceOne({"_id": total["_id"], "project_id": total["project_id"]}, total)
+                if total["_id"] in stored
+                else InsertOne(total)
                 for total in totals
             ]
             await database.trace_totals.bulk_write(writes, ordered=False, session=session)

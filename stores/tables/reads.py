@@ -76,8 +76,10 @@ def placed_row(row: Row, layout: Layout, at: int) -> Row:
     return row | position
 
 
-def _join(collection: str, name: str) -> list[dict[str, Any]]:
-    by_key = {"from": collection, "localField": "key", "foreignField": "_id", "as": name}
+def _join(collection: str, project_id: str, name: str) -> list[dict[str, Any]]:
+    # The project lets a router ask one shard for each key.
+    of_project = [{"$match": {"project_id": project_id}}]
+    by_key = {"from": collection, "localField": "key", "foreignField": "_id", "pipeline": of_project, "as": name}
     return [{"$lookup": by_key}, {"$unwind": f"${name}"}]
 
 
@@ -130,12 +132,12 @@ class Walk:
             {"$match": table_match(self.layout.project_id, self.layout.digest)},
             {"$unwind": {"path": "$chunks", "includeArrayIndex": "number"}},
             {"$project": {"start": start, "key": {"$concat": [key_start, "$chunks"]}}},
-            *_join(self.database.table_chunks.name, "chunk"),
+            *_join(self.database.table_chunks.name, self.layout.project_id, "chunk"),
             {"$unwind": {"path": "$chunk.row_digests", "includeArrayIndex": "at"}},
             {"$project": {"id": {"$add": ["$start", "$at"]}, "row_digest": "$chunk.row_digests"}},
             *chosen,
             {"$project": {"id": 1, "key": {"$concat": [key_start, "$row_digest"]}}},
-            *_join(self.database.table_rows.name, "row"),
+            *_join(self.database.table_rows.name, self.layout.project_id, "row"),
             {"$replaceWith": {"$mergeObjects": ["$row", {"id": "$id"}]}},
         ]
 

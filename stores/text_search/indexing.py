@@ -316,7 +316,8 @@ class Indexer:
             await self._lease.advance()
             if all_exist and mostly_current:
                 checked = {"$set": {"checked_at": times.now()}}
-                await self._database.search_segments.update_one({"_id": head["_id"]}, checked)
+                key = {"_id": head["_id"], "project_id": self._project_id}
+                await self._database.search_segments.update_one(key, checked)
             else:
                 marks = {"$set": {"search_due": ids.new_id()}, "$unset": {"search_segment": ""}}
                 await self._calls.update_many(current, marks)

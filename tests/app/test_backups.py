@@ -261,8 +261,8 @@ async def test_losing_concurrent_restore_names_the_conflict(
     name = await taken(database, client, tmp_path / "backup")
     begin = backups._prepare
 
-    def begin_beside_another(stored: Any) -> None:
-        begin(stored)
+    def begin_beside_another(stored: Any, sharded: Any) -> None:
+        begin(stored, sharded)
         stored["calls"].insert_many(client[name]["calls"].find())
 
     monkeypatch.setattr(backups, "_prepare", begin_beside_another)

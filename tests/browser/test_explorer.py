@@ -205,6 +205,80 @@ async def test_rows_of_an_evaluation_are_filtered_by_scores(explorer: ExplorerPa
     await page.get_by_role("alert").get_by_text("there is no field 'nonsense'").wait_for()
 
 
+async def test_opened_row_of_an_evaluation_is_in_the_address(explorer: ExplorerPage) -> None:
+    page, opened = explorer.page, explorer.page.get_by_label("Selected example")
+    await explorer.open(p=PROJECT_ID, v="evaluations")
+    await page.locator("tbody a").first.click()
+    await explorer.first_row()
+    await explorer.rows().nth(2).get_by_role("link").click()
+    await opened.get_by_role("link", name="open its trace").wait_for()
+    shown = await opened.inner_text()
+
+    await page.reload()
+    await opened.get_by_role("link", name="open its trace").wait_for()
+    assert await opened.inner_text() == shown
+    await page.keyboard.press("Escape")
+    await explorer.wait_for_state(row=None)
+    assert await opened.count() == 0
+
+
+@pytest.mark.parametrize("name", ["user name", "a:b", "http/url", "größe", "in[0]"])
+async def test_condition_on_any_path_is_a_filter(explorer: ExplorerPage, project: str, name: str) -> None:
+    page, field = explorer.page, explorer.page.get_by_role("combobox")
+    await log(explorer.url, project, inputs={name: "x"})
+    await log(explorer.url, project, inputs={name: "y"})
+    await explorer.open(p=project, v="traces", m="calls")
+    await field.fill("inputs.")
+    await page.get_by_role("option", name=f"inputs.{name}").click()
+    await page.get_by_role("option", name="x 1").click()
+
+    await until(page.get_by_role("status").first.inner_text, lambda text: text.startswith("1 "))
+    assert explorer.state["f"][0].endswith(":is:x")
+
+
+async def test_ranges_and_feedback_are_filters(explorer: ExplorerPage) -> None:
+    page, field = explorer.page, explorer.page.get_by_role("combobox")
+    await explorer.open(p=PROJECT_ID, v="traces", m="calls")
+    await explorer.first_row()
+    await field.fill("latency_ms > ")
+    await page.get_by_role("option").nth(1).click()
+    await until(lambda: explorer.state.get("f", []), lambda chips: len(chips) == 2)
+    least, most = (float(chip.rpartition(":")[2]) for chip in explorer.state["f"])
+    assert 0 < least < most
+
+    await explorer.open(p=PROJECT_ID, v="traces", m="calls")
+    await field.fill("feedback")
+    await page.get_by_role("option", name="answer-rating").click()
+    chosen = page.get_by_role("option").first
+    await until(chosen.inner_text, lambda text: text.split()[0].isdigit())
+    rating, number = (await chosen.inner_text()).split()
+    await chosen.click()
+    await explorer.wait_for_state(f=f"feedback.[wandb.annotation.answer-rating].payload.value:is:{rating}")
+    await until(page.get_by_role("status").first.inner_text, lambda text: text.split()[0] == number)
+
+
+async def test_rows_go_to_no_object_that_is_another_kind(explorer: ExplorerPage, project: str) -> None:
+    page = explorer.page
+    prompt = {"_type": "MessagesPrompt", "_class_name": "MessagesPrompt", "_bases": ["Prompt", "Object", "BaseModel"]}
+    create = "mutation ($obj: ObjSchemaForInsert!) { objCreate(obj: $obj) { digest } }"
+    await ask(
+        explorer.url, create, obj={"projectId": project, "objectId": "greeting", "val": prompt | {"messages": []}}
+    )
+    await log(explorer.url, project)
+    await explorer.open(p=project, v="traces")
+    await explorer.first_row()
+    await page.get_by_label("Select this row").first.check()
+    await page.get_by_role("button", name="Add to a dataset").click()
+    await page.get_by_role("combobox", name="Dataset").fill("greeting")
+    await page.get_by_role("button", name="Create the dataset").click()
+
+    await page.get_by_role("alert").get_by_text("greeting is a Prompt. Choose another name.").wait_for()
+    found = await ask(
+        explorer.url, 'query ($p: ID!) { obj(projectId: $p, objectId: "greeting") { versionIndex } }', p=project
+    )
+    assert found["obj"]["versionIndex"] == 0
+
+
 async def test_live_rows_wait_behind_a_button(explorer: ExplorerPage, project: str) -> None:
     page = explorer.page
     await log(explorer.url, project, opName="first")

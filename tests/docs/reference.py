@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from graphql import GraphQLInputObjectType, build_schema
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from pymongo import HASHED
 
 from app.auth.permissions import GRPC, WEBSOCKET, RoutePermission
 from app.commands.dispatch import parser
@@ -29,6 +30,7 @@ from stores.calls.fields import CALL_FIELDS, INDEXED_CALL_FIELDS
 from stores.costs.store import COST_FIELDS, CostsStore
 from stores.database.collections import NAMES, Collections
 from stores.database.indexes import INDEXES
+from stores.database.shard_keys import SHARD_KEYS
 from stores.evaluations.scores import PREDICTION_FIELDS
 from stores.evaluations.store import RUN_FIELDS
 from stores.feedback.inputs import FEEDBACK_FIELDS, INDEXED_FEEDBACK_FIELDS
@@ -258,6 +260,18 @@ def indexes() -> str:
     return _table(("Collection", "Keys", "Queries"), rows)
 
 
+def shard_keys() -> str:
+    """Return the table of shard keys."""
+    rows = []
+    for each in SHARD_KEYS:
+        key = ", ".join(f"{path} ({kind})" if kind == HASHED else path for path, kind in each.key.items())
+        own = [index for index in INDEXES if index.collection == each.collection and not index.only]
+        is_own = any(index.keys[: len(each.index_keys)] == each.index_keys for index in own)
+        built = "" if is_own else ", ".join(path for path, _ in each.index_keys)
+        rows.append((f"`{each.collection}`", key, _sentence(each.spreads), built))
+    return _table(("Collection", "Shard key", "Documents of one project spread", "Index that only clusters have"), rows)
+
+
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "collections": collections,
     "column_rules": column_rules,
@@ -272,6 +286,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "query_fields": query_fields,
     "sender_rules": sender_rules,
     "settings": settings,
+    "shard_keys": shard_keys,
 }
 """Functions that generate the sections, by section name."""
 

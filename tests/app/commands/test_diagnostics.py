@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from app.commands import diagnostics
-from app.commands.diagnostics import Finding, Level, _topology, _version, examine
+from app.commands.diagnostics import _version, examine
+from app.commands.findings import Finding, Level
 from app.embedded_mongod import embedded_mongod, find_mongod
 from app.pages import EXPLORER, GRAPHIQL, Page
 from app.settings import Settings, variable
@@ -80,14 +81,7 @@ def test_standalone_mongod_is_a_problem_and_is_not_served(lone_server: str) -> N
 
 
 class Untested:
-    """A fake client that answers like a sharded cluster of version 8, for which the tests have no package."""
-
-    def __init__(self) -> None:
-        self.admin = self
-
-    def command(self, name: str) -> dict[str, object]:
-        assert name == "hello"
-        return {"msg": "isdbgrid", "isWritablePrimary": True}
+    """A fake client that answers like version 8, for which the tests have no package."""
 
     def server_info(self) -> dict[str, object]:
         return {"version": "8.0.4"}
@@ -96,9 +90,6 @@ class Untested:
 def test_untested_version_is_a_warning() -> None:
     client = cast("Client", Untested())
 
-    assert _topology(client) == Finding(
-        Level.WARNING, "topology", "LoomQL is not tested on sharded clusters; use a replica set."
-    )
     assert _version(client) == Finding(Level.WARNING, "MongoDB", "version 8.0.4; LoomQL is tested on 6.0 and 7.0 only.")
 
 

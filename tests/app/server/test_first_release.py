@@ -14,7 +14,8 @@ import pytest
 from bson import json_util
 
 from app.cli import main
-from app.commands.diagnostics import Level, examine
+from app.commands.diagnostics import examine
+from app.commands.findings import Level
 from app.server.application import create_app
 from app.server.health import Readiness
 from app.settings import Settings

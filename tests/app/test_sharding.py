@@ -1,0 +1,476 @@
+"""Tests of `loomql shard`, and of restores and the doctor on a sharded cluster."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import Int64, MaxKey, MinKey
+
+from app.backups import BackupError, restore, write_backup
+from app.commands import cluster_checks
+from app.commands.cluster_checks import Server, check_cluster, check_user
+from app.commands.findings import Finding, Level
+from app.embedded_mongod import find_mongod
+from app.settings import Settings
+from app.sharding import MANAGER, Client, ShardingError, User, needs, sharded_collections
+from stores.database import Database
+from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
+from stores.feedback import FeedbackStore, NewFeedback
+from stores.migrations import schema_version
+from stores.objects import ObjectVersion
+from stores.paging import PageRequest
+from tests.app.command import clean, loomql, run_in_process
+from tests.app.test_backups import everything, filled
+from tests.folders import short_folder
+from tests.free_ports import free_port
+from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.feedback.test_purging import by_id
+from tests.waiting import TIMEOUT, until
+
+_PASSWORD = "".join(map(chr, range(97, 120)))
+KEYS = {each.collection: each.key for each in SHARD_KEYS}
+
+
+@pytest.fixture
+def routers(cluster_uri: str) -> Iterator[Client]:
+    with Client(cluster_uri) as client:
+        yield client
+
+
+@pytest.fixture
+def name(routers: Client) -> Iterator[str]:
+    """Yield the name of a database on the cluster that does not exist yet."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    yield name
+    routers.drop_database(name)
+
+
+@pytest.fixture
+def shards(routers: Client) -> Iterator[dict[str, Client]]:
+    """Yield a client of each shard, by its name."""
+    with ExitStack() as stack:
+        hosts = {each["_id"]: each["host"].rpartition("/")[2] for each in routers["config"]["shards"].find()}
+        yield {
+            name: stack.enter_context(Client(host.partition(",")[0], directConnection=True))
+            for name, host in hosts.items()
+        }
+
+
+@pytest.fixture
+def on_cluster(cluster_uri: str, name: str) -> Iterator[Database]:
+    database = Database.open(cluster_uri, name)
+    yield database
+    database.close()
+
+
+def shard(uri: str, name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
+    return loomql("shard", *flags, LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=name)
+
+
+async def test_dry_run_changes_nothing_and_apply_shards_a_filled_database(
+    on_cluster: Database, cluster_uri: str, routers: Client, name: str
+) -> None:
+    await on_cluster.ensure_indexes()
+    await filled(on_cluster)
+    before = everything(routers, name)
+
+    dry = shard(cluster_uri, name)
+    unchanged = sharded_collections(routers, name)
+    applied = shard(cluster_uri, name, "--apply")
+    again = shard(cluster_uri, name, "--apply")
+
+    assert (dry.returncode, dry.stderr) == (0, "")
+    assert "calls " in dry.stdout
+    assert "index { project_id: 1, id: 'hashed' } and shard key { project_id: 1, id: 'hashed' }" in dry.stdout
+    assert f"in {len(KEYS)} of {len(KEYS)} collections" in dry.stdout
+    assert "run `loomql shard --apply`" in dry.stdout
+    assert unchanged == {}
+    assert applied.returncode == again.returncode == 0
+    assert f"(database {name}) is sharded." in applied.stdout
+    assert again.stdout == applied.stdout
+    assert sharded_collections(routers, name) == KEYS
+    assert everything(routers, name) == before
+    await on_cluster.ensure_indexes()  # accepts the new ones
+    assert all(need.is_met for need in needs(routers, name))
+
+
+def test_killed_apply_is_continued(cluster_uri: str, routers: Client, name: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "shard", "--apply"],
+        env=clean({"LOOMQL_MONGODB_URI": cluster_uri, "LOOMQL_MONGODB_DATABASE": name}),
+        stdout=subprocess.DEVNULL,
+    )
+    with process:
+        deadline = time.monotonic() + TIMEOUT
+        while len(sharded_collections(routers, name)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    begun = sharded_collections(routers, name)
+
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    assert 3 <= len(begun) < len(KEYS)
+    assert sharded_collections(routers, name) == KEYS
+
+
+def test_collection_with_another_shard_key_keeps_it(cluster_uri: str, routers: Client, name: str) -> None:
+    other = {"project_id": 1, "segment": 1, "bucket": 1}
+    routers.admin.command("shardCollection", f"{name}.search_words", key=other)
+
+    applied = shard(cluster_uri, name, "--apply")
+
+    assert "stays sharded by { project_id: 1, segment: 1, bucket: 1 }" in applied.stdout
+    assert sharded_collections(routers, name) == KEYS | {"search_words": other}
+    texts = [each.text for each in cluster_findings(routers, cluster_uri, name, "sharding")]
+    assert len(texts) == 1
+    assert f'run sh.reshardCollection("{name}.search_words", {{ project_id: 1, _id: 1 }})' in texts[0]
+
+
+async def test_collections_sharded_before_the_first_start_are_accepted(
+    on_cluster: Database, routers: Client, name: str
+) -> None:
+    """`sh.shardCollection` builds an index of LoomQL under another name."""
+    for collection, key in KEYS.items():
+        routers.admin.command("shardCollection", f"{name}.{collection}", key=key)
+
+    await on_cluster.ensure_indexes()
+
+    indexes = routers[name]["rollups"].index_information()
+    assert [[path for path, _ in index["key"]] for index in indexes.values() if len(index["key"]) == 3] == [
+        ["project_id", "unit", "started_at"]
+    ]
+
+
+def test_other_servers_have_nothing_to_shard(mongodb_uri: str, database_name: str) -> None:
+    on_replica_set = shard(mongodb_uri, database_name, "--apply")
+    embedded = run_in_process("shard")
+
+    assert (on_replica_set.returncode, embedded.returncode) == (1, 1)
+    assert "this is the replica set" in on_replica_set.stderr
+    assert "this is the embedded MongoDB" in embedded.stderr
+    assert "set LOOMQL_MONGODB_URI to its routers (mongos)" in embedded.stderr
+
+
+async def test_a_project_on_two_shards_is_written_and_read(
+    on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str
+) -> None:
+    """Each kind of write names the shard key."""
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    middle = {"project_id": PROJECT, "id": Int64(0)}
+    for collection in ("calls", "feedback"):
+        move_upper_part(routers, name, collection, middle)
+    stores = await filled(on_cluster)
+    ref = f"weave:///{PROJECT}/call/{call_id(3)}"
+    feedback = FeedbackStore(on_cluster)
+    given = await feedback.create([NewFeedback(PROJECT, ref, "thumb", {"n": number}) for number in range(20)])
+    await feedback.replace(given[0]["id"], NewFeedback(PROJECT, ref, "thumb", {"n": 20}))
+    for text in ("Be kind.", "Be brief.", "Be kind."):
+        await stores.objects.create(ObjectVersion(PROJECT, "prompt", {"text": text}))
+
+    assert await stores.calls.count(PROJECT, None, None) == 20
+    assert await stores.calls.delete(PROJECT, [call_id(number) for number in range(5)]) == 5
+    assert await feedback.purge(PROJECT, by_id(given[1]["id"])) == 1
+    for collection in ("calls", "feedback"):
+        numbers = [client[name][collection].count_documents({}) for client in shards.values()]
+        assert sum(numbers) >= 19
+        assert min(numbers) > 0
+
+
+async def test_queries_of_a_project_touch_only_its_shard(
+    on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str
+) -> None:
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    touched = ("calls", "feedback", "trace_totals", "tables", "table_chunks", "table_rows")
+    for collection in touched:
+        move_upper_part(routers, name, collection, dict.fromkeys(KEYS[collection], MinKey()))
+    stores = await filled(on_cluster)
+    first = shards[primary_of(routers, name)]
+
+    first[name].command("profile", 2)
+    await stores.calls.write([start(99), end(99)])
+    await stores.calls.page(PROJECT, PageRequest(10), {"id"})
+    await stores.calls.count(PROJECT, None, None)
+    await stores.calls.by_keys([(PROJECT, call_id(3))], frozenset({"id", "inputs"}))
+    await stores.calls.delete(PROJECT, [call_id(3)])
+    await FeedbackStore(on_cluster).page(PROJECT, PageRequest(10), {"id"})
+    await stores.projects.sizes([PROJECT], frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"}))
+    first[name].command("profile", 0)
+
+    namespaces = {each["ns"].removeprefix(f"{name}.") for each in first[name]["system.profile"].find()}
+    assert "projects" in namespaces
+    assert namespaces.isdisjoint(touched)
+
+
+def test_each_size_and_count_of_a_project_is_read_from_an_index(routers: Client, cluster_uri: str, name: str) -> None:
+    """An index without the shard key would have MongoDB fetch each document, to see if it belongs to the shard."""
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    of_project = {"project_id": PROJECT}
+    routers[name]["calls"].insert_many(
+        [{"_id": f"{PROJECT}:{n}", **of_project, "id": str(n), "visible": True, "started_at": n} for n in range(9)]
+    )
+    routers[name]["table_rows"].insert_many(
+        [{"_id": f"{PROJECT}:{n}", **of_project, "digest": str(n), "size_bytes": 1} for n in range(9)]
+    )
+    for collection, match, path in (
+        ("calls", {**of_project, "visible": True}, None),
+        ("table_rows", of_project, "$size_bytes"),
+    ):
+        group = {"_id": None, "sum": {"$sum": path or 1}}
+        command = {"aggregate": collection, "pipeline": [{"$match": match}, {"$group": group}], "cursor": {}}
+        plan = routers[name].command("explain", command, verbosity="executionStats")
+        [of_shard] = plan["shards"].values()
+        cursors = (each["$cursor"] for each in of_shard.get("stages", [{"$cursor": of_shard}]) if "$cursor" in each)
+        stats = next(cursors)["executionStats"]
+        assert stats["totalKeysExamined"] >= 9
+        assert stats["totalDocsExamined"] == 0
+
+
+async def test_restore_keeps_collections_sharded(
+    on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str, tmp_path: Path
+) -> None:
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    await filled(on_cluster)
+    move_upper_part(routers, name, "calls", {"project_id": PROJECT, "id": Int64(0)})
+    before = everything(routers, name)
+    counts = write_backup(routers, name, tmp_path / "backup", is_own=False)
+    with pytest.raises(BackupError, match="is not empty"):
+        restore(routers, name, tmp_path / "backup")
+    assert everything(routers, name) == before
+    # As an interrupted restoration leaves it.
+    routers[name]["upgrades"].insert_one({"_id": schema_version.RESTORE})
+
+    assert restore(routers, name, tmp_path / "backup") == counts
+
+    assert sharded_collections(routers, name) == KEYS
+    assert everything(routers, name) == before
+    assert all(client[name]["calls"].count_documents({}) > 0 for client in shards.values())
+    assert all(need.is_met for need in needs(routers, name))
+
+
+async def test_restore_to_a_new_database_of_a_cluster_says_how_to_shard_it(
+    database: Database, mongodb_uri: str, cluster_uri: str, routers: Client, name: str, tmp_path: Path
+) -> None:
+    await filled(database)
+    own = database.calls.database.name
+    with Client(mongodb_uri) as client:
+        write_backup(client, own, tmp_path / "backup", is_own=False)
+        before = everything(client, own)
+
+    restored = loomql("restore", str(tmp_path / "backup"), LOOMQL_MONGODB_URI=cluster_uri, LOOMQL_MONGODB_DATABASE=name)
+
+    assert restored.stdout.splitlines()[1:] == ["Collections are not sharded: run `loomql shard --apply`."]
+    assert everything(routers, name) == before
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    assert everything(routers, name) == before
+
+
+async def test_restore_of_a_cluster_to_a_replica_set_has_no_indexes_of_shard_keys(
+    on_cluster: Database, cluster_uri: str, routers: Client, name: str, mongodb_uri: str, tmp_path: Path
+) -> None:
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+    await filled(on_cluster)
+    write_backup(routers, name, tmp_path / "backup", is_own=False)
+
+    with Client(mongodb_uri) as client:
+        client.drop_database(name)
+        restore(client, name, tmp_path / "backup")
+        names = {
+            each for found in client[name].list_collection_names() for each in client[name][found].index_information()
+        }
+        assert everything(client, name)["calls"] == everything(routers, name)["calls"]
+        client.drop_database(name)
+
+    assert SUPPORTING_INDEX not in names
+
+
+def primary_of(routers: Client, name: str) -> str:
+    """Return the shard that has the new collections of a database."""
+    found = routers["config"]["databases"].find_one({"_id": name})
+    assert found is not None
+    return str(found["primary"])
+
+
+def move_upper_part(routers: Client, name: str, collection: str, middle: dict[str, Any]) -> None:
+    """Move the documents of a collection from a value of its shard key on to another shard than the primary one."""
+    namespace = f"{name}.{collection}"
+    if not all(isinstance(each, MinKey) for each in middle.values()):
+        routers.admin.command("split", namespace, middle=middle)
+    second = routers["config"]["shards"].find({"_id": {"$ne": primary_of(routers, name)}})[0]["_id"]
+    move = {"moveRange": namespace, "toShard": second, "min": middle, "max": dict.fromkeys(middle, MaxKey())}
+    routers.admin.command(move | {"waitForDelete": True})
+
+
+def cluster_findings(routers: Client, uri: str, name: str, *subjects: str) -> list[Finding]:
+    settings = Settings(mongodb_uri=uri, mongodb_database=name, database_timeout_seconds=30)
+    return [each for each in check_cluster(routers, uri, settings) if not subjects or each.subject in subjects]
+
+
+def test_doctor_finds_nothing_on_a_sharded_cluster(cluster_uri: str, routers: Client, name: str) -> None:
+    assert [each.level for each in cluster_findings(routers, cluster_uri, name, "sharding")] == [Level.WARNING]
+    assert shard(cluster_uri, name, "--apply").returncode == 0
+
+    doctor = run_in_process("doctor", LOOMQL_MONGODB_URI=cluster_uri, LOOMQL_MONGODB_DATABASE=name, LOOMQL_PORT="0")
+
+    lines = {line.split()[1]: line for line in doctor.stdout.splitlines()}
+    subjects = ("topology:", "sharding:", "shards:", "routers:", "versions:", "events:", "clocks:")
+    assert {lines[each].split()[0] for each in subjects} == {"ok"}
+    settings = routers["config"]["settings"].find_one({"_id": "balancer"}) or {}
+    is_off = settings.get("stopped") or settings.get("mode") == "off"
+    assert ("run sh.startBalancer()" in lines["balancer:"]) is bool(is_off)
+
+
+def test_doctor_names_what_repairs_each_finding(
+    cluster_uri: str, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers with other clocks, versions and parameters, which one machine does not have."""
+    read = Server.read
+
+    def changed(uri: str, address: str, milliseconds: int) -> Server:
+        found = read(uri, address, milliseconds)
+        if found.noop_interval is None:
+            return replace(found, version="7.0.1", connections=100)
+        return replace(found, noop_interval=10, skew=timedelta(seconds=-3))
+
+    monkeypatch.setattr(Server, "read", changed)
+    found = {each.subject: each for each in cluster_findings(routers, cluster_uri, name)}
+
+    assert {found[each].level for each in ("routers", "versions", "events", "clocks")} == {Level.WARNING}
+    assert "raise its net.maxIncomingConnections" in found["routers"].text
+    assert "Upgrade all to one version" in found["versions"].text
+    assert "up to 10 s late" in found["events"].text
+    assert "restart each mongod with --setParameter periodicNoopIntervalSecs=1" in found["events"].text
+    assert "is 3.0 s behind" in found["clocks"].text
+    assert "timedatectl set-ntp true" in found["clocks"].text
+
+
+def test_doctor_measures_events_if_it_cannot_ask_the_shards(
+    cluster_uri: str, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Server.read
+    members = {address for each in routers["config"]["shards"].find() for address in [each["host"].rpartition("/")[2]]}
+
+    def refused(uri: str, address: str, milliseconds: int) -> Server:
+        return Server(address, "Authentication failed") if address in members else read(uri, address, milliseconds)
+
+    monkeypatch.setattr(Server, "read", refused)
+    [events] = cluster_findings(routers, cluster_uri, name, "events")
+    monkeypatch.setattr(cluster_checks, "_MAX_EVENT_SECONDS", 0.0)
+    [slow] = cluster_findings(routers, cluster_uri, name, "events")
+
+    assert (events.level, slow.level) == (Level.OK, Level.WARNING)
+    assert "cannot be asked (Authentication failed)" in events.text
+    assert "restart each mongod with" in slow.text
+
+
+def test_doctor_finds_a_stopped_router(cluster_uri: str, routers: Client, name: str) -> None:
+    lost = f"127.0.0.1:{free_port()}"
+    uri = cluster_uri.replace("mongodb://", f"mongodb://{lost},")
+    settings = Settings(mongodb_uri=uri, mongodb_database=name, database_timeout_seconds=1)
+    [routers_found] = [each for each in check_cluster(routers, uri, settings) if each.subject == "routers"]
+
+    assert routers_found.level is Level.WARNING
+    assert lost in routers_found.text
+    assert "remove them from LOOMQL_MONGODB_URI" in routers_found.text
+
+
+@pytest.fixture(scope="module")
+def guarded_uri() -> Iterator[str]:
+    """Yield the address of a replica set of one member with access control, for its administrator."""
+    with short_folder() as folder:
+        (folder / "key").write_text("x" * 32)
+        (folder / "key").chmod(0o600)
+        port = free_port()
+        # fmt: off
+        command = [
+            str(find_mongod()), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1",
+            "--replSet", "guarded", "--keyFile", str(folder / "key"), "--wiredTigerCacheSizeGB", "0.25",
+            "--nounixsocket", "--quiet",
+        ]
+        # fmt: on
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            with Client("127.0.0.1", port, directConnection=True) as client:
+                members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
+                client.admin.command("replSetInitiate", {"_id": "guarded", "members": members})
+                while not client.admin.command("hello")["isWritablePrimary"]:
+                    time.sleep(0.05)
+                # The first user may be made without access rights, from this machine.
+                client.admin.command("createUser", "root", pwd=_PASSWORD, roles=["root"])
+            yield f"mongodb://root:{_PASSWORD}@127.0.0.1:{port}/?replicaSet=guarded"
+            process.terminate()
+
+
+def user_uri(guarded_uri: str, user: str, roles: list[dict[str, str]]) -> str:
+    """Create a user and return the address for it."""
+    with Client(guarded_uri) as client:
+        client.admin.command("createUser", user, pwd=_PASSWORD, roles=roles)
+    return guarded_uri.replace("root:", f"{user}:")
+
+
+@pytest.fixture
+def least(guarded_uri: str) -> Iterator[tuple[str, Database]]:
+    """Yield a URI of a user with the role readWrite only, and a database opened by it."""
+    uri = user_uri(guarded_uri, "least", [{"role": "readWrite", "db": "loomql"}])
+    database = Database.open(uri, "loomql")
+    yield uri, database
+    database.close()
+
+
+async def test_role_read_write_suffices(least: tuple[str, Database], guarded_uri: str, tmp_path: Path) -> None:
+    uri, database = least
+    await database.ensure_indexes()
+    stores = await filled(database)
+    assert await stores.calls.count(PROJECT, None, None) == 20
+    slow = asyncio.ensure_future(database.query(database.calls.find({"$where": "sleep(2000)"}).to_list(None)))
+    with Client(guarded_uri) as administrator:
+        running: list[dict[str, Any]] = [
+            {"$currentOp": {"allUsers": True}},
+            {"$match": {"op": "query", "command.find": "calls"}},
+        ]
+        await until(lambda: administrator.admin.aggregate(running).to_list() != [])
+        slow.cancel()
+        await until(lambda: administrator.admin.aggregate(running).to_list() == [])
+    report = await stores.purges.purge(PROJECT, PROJECT, waits=False)
+    assert report.removed.calls == 20
+    with Client(uri) as client:
+        write_backup(client, "loomql", tmp_path / "backup", is_own=False)
+        for collection in client["loomql"].list_collection_names():
+            client["loomql"].drop_collection(collection)
+        restore(client, "loomql", tmp_path / "backup")
+        settings = Settings(mongodb_uri=uri)
+        [found] = check_user(client, settings, has_shards=False)
+        [on_cluster] = check_user(client, settings, has_shards=True)
+
+    assert (found.level, on_cluster.level) == (Level.OK, Level.WARNING)
+    grant = 'db.getSiblingDB("admin").grantRolesToUser("least", [{ role: "clusterMonitor", db: "admin" }])'
+    assert f"run {grant}." in on_cluster.text
+
+
+def test_missing_roles_are_named(guarded_uri: str) -> None:
+    reader = user_uri(guarded_uri, "reader", [{"role": "read", "db": "loomql"}])
+    manager = user_uri(
+        guarded_uri, "manager", [{"role": "readWrite", "db": "loomql"}, {"role": MANAGER, "db": "admin"}]
+    )
+    with Client(reader) as client:
+        user = User.of(client)
+        [found] = check_user(client, Settings(mongodb_uri=reader), has_shards=False)
+        assert user.lacks(["enableSharding", "find"], "loomql") == ["enableSharding"]
+        assert user.lacks(["find"], "other") == ["find"]
+        with pytest.raises(ShardingError, match=r"the user 'reader' may not read .* run db\.getSiblingDB"):
+            sharded_collections(client, "loomql")
+    with Client(manager) as client:
+        assert User.of(client).lacks(["enableSharding", "createIndex"], "loomql") == []
+        assert User.of(client).lacks(["inprog"]) == ["inprog"]
+        assert sharded_collections(client, "loomql") == {}
+
+    assert found.level is Level.PROBLEM
+    assert "lacks the rights insert, update, remove" in found.text
+    assert '[{ role: "readWrite", db: "loomql" }]' in found.text
