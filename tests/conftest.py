@@ -225,14 +225,6 @@ def mongodb_uri(pytestconfig: pytest.Config) -> str:
     return shared_mongodb_uri(pytestconfig)
 
 
-@pytest.fixture(scope="session")
-def cluster_uri() -> str:
-    """Return the URI of the routers of a sharded cluster, in LOOMQL_TEST_CLUSTER_URI; skip the test without one."""
-    if not (uri := os.environ.get("LOOMQL_TEST_CLUSTER_URI")):
-        pytest.skip("LOOMQL_TEST_CLUSTER_URI names no sharded cluster")
-    return uri
-
-
 @pytest.fixture(scope="module")
 def own_mongodb_uri() -> Iterator[str]:
     """Start a MongoDB for the tests of one file that read or change the state of the whole server.

@@ -8,16 +8,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bson import Int64, MinKey
-from pymongo import MongoClient
+from pymongo import HASHED, MongoClient
 from pymongo.errors import PyMongoError
 
+from app.sharding import supports
+from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from tests.faults.mongods import Mongod
 from tests.folders import short_folder
 from tests.free_ports import free_port
@@ -34,22 +36,6 @@ IS_STAND_IN: Final = not os.environ.get(MONGOS)
 SHARDS: Final = ("one", "two")
 PROJECT: Final = "acme/chat"
 """The project of most tests; `shard` puts it on both shards."""
-
-KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "calls": {"project_id": 1, "id": "hashed"},
-    "search_words": {"project_id": 1, "segment": 1, "bucket": 1},
-    "term_blocks": {"project_id": 1, "_id": 1},
-    "files.files": {"project_id": 1, "digest": 1},
-    "files.chunks": {"files_id": 1, "n": 1},
-}
-_MIDDLES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "calls": {"project_id": PROJECT, "id": Int64(0)},
-    "search_words": {"project_id": PROJECT, "segment": "8", "bucket": MinKey()},
-    "term_blocks": {"project_id": PROJECT, "_id": MinKey()},
-    "files.files": {"project_id": PROJECT, "digest": "V"},
-    "files.chunks": {"files_id": "8", "n": MinKey()},
-}
-"""The place at which `shard` cuts a collection in two: its upper half goes to the second shard."""
 
 _OPTIONS: Final = (
     # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
@@ -104,10 +90,15 @@ def cluster(routers: int = 2) -> Iterator[Cluster]:
 def shard(client: Client, name: str) -> None:
     """Shard the collections of a database, and give the project of most tests to both shards."""
     client.admin.command("enableSharding", name)
-    for collection, key in KEYS.items():
-        namespace, middle = f"{name}.{collection}", dict(_MIDDLES[collection])
-        client[name][collection].create_index([*key.items()])
-        client.admin.command("shardCollection", namespace, key=dict(key))
+    for each in SHARD_KEYS:
+        namespace = f"{name}.{each.collection}"
+        first, *others = each.key
+        # The ids of a project's calls and feedback are hashed, so half of them are on each shard.
+        middle = {first: PROJECT} | {path: Int64(0) if each.key[path] == HASHED else MinKey() for path in others}
+        supporting = [*client[name][each.collection].list_indexes()]
+        if not any(supports(index, each.index_keys) for index in supporting):
+            client[name][each.collection].create_index(each.index_keys, name=SUPPORTING_INDEX)
+        client.admin.command("shardCollection", namespace, key=each.key)
         client.admin.command("split", namespace, middle=middle)
         client.admin.command("moveRange", namespace, toShard=_other(client, name), min=middle)
 

@@ -18,6 +18,12 @@ def running() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
+def cluster_uri(running: Cluster) -> str:
+    """Return the URI of all routers of the cluster."""
+    return running.uri
+
+
+@pytest.fixture(scope="session")
 def _pool(running: Cluster) -> Iterator[DatabasePool]:
     with Client(running.uri_of(0)) as client:
         pool = DatabasePool(client)
