@@ -97,7 +97,7 @@ export function Grid<Row>(props: Props<Row>) {
     cancelAnimationFrame(frame.current);
     frame.current = requestAnimationFrame(() => setTop(element.scrollTop));
   };
-  // While somebody scrolls, the cells of a row stay the nodes that they were, so that nothing compares them.
+  // While somebody scrolls, the cells of a row stay the nodes that they were, so that Preact skips them.
   const known = useMemo(() => new Map<number, ComponentChildren>(), [props]);
   for (const index of known.keys()) if (index < first || index >= last) known.delete(index);
   const cellsOf = (row: Row, index: number) => (

@@ -102,8 +102,8 @@ export function TracePanel({
 }) {
   const { calls, retry } = useCalls(project, traceId);
   const runs = useMemo(() => [...calls.byId.values()].some(({ endedAt }) => endedAt === null), [calls]);
-  const moment = runs ? now.value : 0;
-  const timeline = useMemo(() => timelineOf([...calls.byId.values()], moment), [calls, moment]);
+  const until = runs ? now.value : 0;
+  const timeline = useMemo(() => timelineOf([...calls.byId.values()], until), [calls, until]);
   // The totals are read again when the first call ends, which is the head of the trace, and when the last one does.
   const again = Number(runs) + Number(timeline.steps[0]?.isRunning ?? false);
   const head = useQuery(TraceHeadDocument, { projectId: project, traceId }, { again });
