@@ -51,7 +51,10 @@ _MAX_THREADS: Final = 300
 _MAX_LISTS: Final = 500
 
 _MAX_READ: Final = 5_000
-"""Turns in the lists of traces that one transaction reads, besides those for the last threads: it must be short."""
+"""Turns that one transaction may read before it stops; it still writes the threads that it has computed.
+
+Transactions must be short.
+"""
 
 _READ_TOGETHER: Final = 10
 """Threads whose turns one command reads."""
@@ -76,7 +79,7 @@ async def _compute_batch(database: Database, project_id: str) -> bool:
     """Compute the totals of some threads that are due; False if there are none."""
     shown = dict.fromkeys((NUM_CALLS, NUM_ERRORS, TOTAL_TOKENS, TOTAL_COST, WITHOUT_TIMES), 1)
     turns_of_one = {"$filter": {"input": "$turns", "cond": {"$eq": ["$$this.thread", "$$thread"]}}}
-    # To search the list of a trace of thousands of threads, for each of these, would take minutes.
+    # Searching a list of thousands of threads once for each of them would take minutes.
     one = {"$cond": [f"${WITHOUT_TIMES}", [{}], turns_of_one]}
     number = {"$cond": [f"${WITHOUT_TIMES}", 1, {"$size": "$turns"}]}
     turns = {
