@@ -34,7 +34,7 @@ from stores.database.driver import (
 )
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
-from stores.database.scan_order import complete_indexes, distrust_indexes, lacks_index
+from stores.database.scan_order import complete_indexes, find_missing_indexes, lacks_index
 from stores.database.transactions import APP_NAME, Session, run_transaction
 from stores.errors import BadInputError, NewModelError, StoreError, StoreTimeoutError, TooComplexError, UnavailableError
 from stores.ids import new_id
@@ -506,7 +506,7 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                 except OperationFailure as error:
                     # Without recent writes the snapshot is old, and MongoDB may just have discarded it.
                     if lacks_index(error):  # it has just been dropped, or is still being built
-                        await distrust_indexes(store.database.calls)
+                        await store.database.query(find_missing_indexes(store.database.calls), started_at)
                     elif error.code != _SNAPSHOT_TOO_OLD:
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)

@@ -12,7 +12,7 @@ MongoDB's planner decides alone where it does so well: if an index answers all c
 the values, and if an operator added an index for one of the fields.
 
 Other queries name the index that serves them by `index_hint`. MongoDB refuses a hint to an index that it lacks, such as
-one that a server still builds. Then `distrust_indexes` finds out which ones are missing, and the query is repeated.
+one that a server still builds. Then `find_missing_indexes` finds out which ones are missing, and the query is repeated.
 """
 
 import time
@@ -42,7 +42,7 @@ INDEXES_SECONDS: Final = 5.0
 """Time for which a process uses a list of indexes."""
 
 MISSING_SECONDS: Final = 60.0
-"""Time after which a process tries the index of a hint again: by default no query lasts longer."""
+"""Seconds until a process tries a missing index again."""
 
 _SAMPLE: Final = 100
 """Documents of an estimate. MongoDB picks them at random, which costs as much as reading them."""
@@ -333,7 +333,7 @@ def _choose(indexes: Sequence[_BuiltIndex], conditions: _Conditions, order: Keys
 
 
 def index_hint(collection: Collection, name: str) -> dict[str, Any]:
-    """Return the driver's argument `hint` for an index of LoomQL; empty if MongoDB lacked it a moment ago."""
+    """Return the driver's argument `hint` for an index of LoomQL; empty if MongoDB lacked it in the last minute."""
     known = _known(collection.database).setdefault(collection.name, _Known())
     return {} if name in known.missing and time.monotonic() < known.missing_until else {"hint": name}
 
@@ -343,10 +343,10 @@ def lacks_index(error: Exception) -> bool:
     return isinstance(error, OperationFailure) and _NO_INDEX in str(error)
 
 
-async def distrust_indexes(collection: Collection) -> None:
-    """Give no hints to indexes that the database of a collection lacks, for a while."""
+async def find_missing_indexes(collection: Collection) -> None:
+    """Find the missing indexes of a collection's database; give no hints to them for `MISSING_SECONDS`."""
     database = collection.database
-    for name, known in _known(database).items():
+    for name, known in [*_known(database).items()]:  # other queries add collections meanwhile
         try:
             built = await complete_indexes(database[name])
         except OperationFailure as unlisted:

@@ -137,7 +137,10 @@ LARGE_TRACE: Final = 5_000
 
 _ATTEMPTS: Final = 5
 _BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
-"""The index of traces, as a hint. MongoDB would scan all calls by time, because the first calls it tries all match."""
+"""The index of traces, as a hint. MongoDB would scan all calls by time, because the first calls it tries all match.
+
+It is named even while MongoDB lacks it: then a sweep fails and is tried again later, in place of scans for each batch.
+"""
 
 _MAX_REMEMBERED: Final = 10_000
 

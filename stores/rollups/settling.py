@@ -29,7 +29,7 @@ from stores.database import Database, Document, database_query
 from stores.database.error_translation import store_error
 from stores.database.paced_steps import WorkSteps, deadline_in, run_paced
 from stores.database.project_registry import PURGING
-from stores.database.scan_order import distrust_indexes, lacks_index
+from stores.database.scan_order import find_missing_indexes, lacks_index
 from stores.database.transactions import Session
 from stores.errors import UnavailableError
 from stores.hours import (
@@ -125,7 +125,7 @@ class Settling:
         except OperationFailure as error:
             if not lacks_index(error):
                 raise
-            await distrust_indexes(self.database.calls)
+            await self.database.query(find_missing_indexes(self.database.calls))
             await run_paced(self.database, self._steps(project_id), pause, deadline)
 
     async def _steps(self, project_id: str) -> WorkSteps:

@@ -52,7 +52,10 @@ _MAX_THREADS: Final = 300
 _MAX_LISTS: Final = 500
 
 _MAX_READ: Final = 5_000
-"""Turns in the lists of traces that one transaction reads, besides those for the last threads: it must be short."""
+"""Turns that one transaction may read before it stops; it still writes the threads that it has computed.
+
+Transactions must be short.
+"""
 
 _READ_TOGETHER: Final = 10
 """Threads whose turns one command reads."""

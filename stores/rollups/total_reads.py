@@ -45,8 +45,8 @@ _INDEXED: Final = {
 }
 
 
-class _Part(NamedTuple):
-    """A part of a list: the stages that find it in its order, and the field whose index is read."""
+class _Segment(NamedTuple):
+    """A segment of a list: the stages that find it in its order, and the field whose index is read."""
 
     stages: Stages
     path: str
@@ -188,20 +188,20 @@ class StoredTotals:
         Neither the order nor the match may need costs if those that are stored are not current.
         """
         found = 0
-        for part in self._parts(order, match, position, backward=backward):
-            async for row in self._of_part(order, match, part, number - found):
+        for segment in self._segments(order, match, position, backward=backward):
+            async for row in self._of_segment(order, match, segment, number - found):
                 found += 1
                 yield row
             if found >= number:
                 return
 
-    async def _of_part(self, order: Order, match: Document, part: _Part, number: int) -> AsyncIterator[Row]:
-        """Yield the first rows of a part, up to a number."""
-        stages, size = self._stages(order, match, part), min(number + 1, _BATCH)
+    async def _of_segment(self, order: Order, match: Document, segment: _Segment, number: int) -> AsyncIterator[Row]:
+        """Yield the first rows of a segment, up to a number."""
+        stages, size = self._stages(order, match, segment), min(number + 1, _BATCH)
         # The limit spares memory where MongoDB sorts.
         stages.append({"$limit": number + len(self.stale)})
         rows = self.totals.aggregate(
-            stages, session=self.session, allowDiskUse=True, batchSize=size, **self._hint(part.path)
+            stages, session=self.session, allowDiskUse=True, batchSize=size, **self._hint(segment.path)
         )
         found = 0
         while found < number and (batch := await rows.to_list(size)):
@@ -213,14 +213,14 @@ class StoredTotals:
 
     async def explain(self, order: Order, match: Document, number: int) -> Plan:
         """Return the plan of the first rows."""
-        part, *_ = self._parts(order, match, None, backward=False)
-        stages = [*self._stages(order, match, part), {"$limit": number}]
-        return replace(await explain(self.totals, stages, **self._hint(part.path)), reads_totals=True)
+        segment, *_ = self._segments(order, match, None, backward=False)
+        stages = [*self._stages(order, match, segment), {"$limit": number}]
+        return replace(await explain(self.totals, stages, **self._hint(segment.path)), reads_totals=True)
 
-    def _stages(self, order: Order, match: Document, part: _Part) -> Stages:
+    def _stages(self, order: Order, match: Document, segment: _Segment) -> Stages:
         shown = {"_id": 0} | dict.fromkeys((*self._head, *(key.path for key in order.keys)), 1)
         matches = [{"$match": each} for each in ({"project_id": self.project_id}, match) if each]
-        return [*matches, *part.stages, {"$project": shown}]
+        return [*matches, *segment.stages, {"$project": shown}]
 
     async def count(self, match: Document, limit: int | None = None) -> int:
         """Count those that match, without stale ones; at least up to `limit`."""
@@ -266,32 +266,32 @@ class StoredTotals:
             elif name in _INDEXED[self.totals.name] and isinstance(value, dict) and not _BOUNDS.isdisjoint(value):
                 yield name
 
-    def _parts(
+    def _segments(
         self, order: Order, match: Document, position: Sequence[object] | None, *, backward: bool
-    ) -> list[_Part]:
-        """Return the parts of a list in reading order, after a position.
+    ) -> list[_Segment]:
+        """Return the segments of a list in reading order, after a position.
 
-        Nulls are the last part, or the first one if the list is read backward.
+        Nulls are the last segment, or the first one if the list is read backward.
         """
         keys = [key for key in order.keys if key.path not in order.computed]
         if not self._is_indexed(keys):
             full = _with_ranks(order, position) if position else None
-            return [_Part(order.stages({}, full, backward=backward), self._path_of(match))]
+            return [_Segment(order.stages({}, full, backward=backward), self._path_of(match))]
         key, last = keys
         by_keys = {"$sort": {each.path: each.direction(backward=backward) for each in keys}}
 
-        def part(*matches: Document) -> _Part:
-            return _Part([{"$match": {"$and": [*matches]}}, by_keys], key.path)
+        def segment(*matches: Document) -> _Segment:
+            return _Segment([{"$match": {"$and": [*matches]}}, by_keys], key.path)
 
-        values = part({key.path: {"$ne": None}} if key.nullable else {})
-        nulls = [part({key.path: None})] if key.nullable else []
+        values = segment({key.path: {"$ne": None}} if key.nullable else {})
+        nulls = [segment({key.path: None})] if key.nullable else []
         if position is None:
             return [*nulls, values] if backward else [values, *nulls]
         value, at = position
-        equal = part({key.path: value}, last.after(at, backward=backward) or {})
+        equal = segment({key.path: value}, last.after(at, backward=backward) or {})
         if value is None:
             return [equal, *([values] if backward else [])]
-        beyond = part({key.path: {"$gt" if key.descending == backward else "$lt": value}})
+        beyond = segment({key.path: {"$gt" if key.descending == backward else "$lt": value}})
         return [equal, beyond, *([] if backward else nulls)]
 
     def _is_indexed(self, keys: Sequence[SortKey]) -> bool:

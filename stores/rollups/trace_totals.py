@@ -63,19 +63,25 @@ MANY_THREADS: Final = 2
 """Member of `hours` that is no hour: `turns` are missing, and no query reads totals of threads."""
 
 WITHOUT_TIMES: Final = "without_times"
-"""Field of a trace with too many turns: True if `turns` has each thread once, which then has no total."""
+"""Field of a trace with too many turns: True if `turns` names each thread once, without times.
+
+Such a thread has no total.
+"""
 
 MAX_TURNS: Final = 1_000
 """Turns of a trace that lists them with their times, and of a thread that has a total."""
 
 MAX_TURN_BYTES: Final = 50_000
-"""Size of these; thread ids may be long."""
+"""Maximum bytes of turns with their times; thread ids may be long."""
 
 MAX_THREADS: Final = 10_000
-"""Threads of a trace with more turns; of so many threads, queries read all from calls in any case."""
+"""Maximum threads that a trace lists without times.
+
+With more, a query would read all threads from calls anyway (`MAX_STALE`).
+"""
 
 MAX_THREAD_BYTES: Final = 1_000_000
-"""Size of the list of these threads."""
+"""Maximum bytes of such a list of threads."""
 
 MAX_TRACES_OF_HOUR: Final = 20_000
 """Traces of an hour whose totals one transaction writes; with more, no query reads totals."""
@@ -446,7 +452,7 @@ class TotalsWriter:
         yield batch
 
     async def _read_threads(self, match: Document, session: Session | None) -> list[Document]:
-        """Return the threads of the turns among some calls of a trace, as turns without times; at most one too many."""
+        """Return up to `MAX_THREADS` + 1 threads of some calls of a trace, as turns without times."""
         calls = self._database.calls
         stages: Stages = [
             {"$match": {**match, "turn_of": {"$gt": ""}}},

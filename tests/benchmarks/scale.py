@@ -18,6 +18,7 @@ from pymongo import MongoClient
 
 from app.http.connections import PROTOBUF
 from stores.database import Document
+from stores.hours import state_key
 from stores.migrations import schema_version
 from tests.app.command import eventually
 from tests.benchmarks import clickhouse, floor
@@ -101,7 +102,7 @@ def prepared(loomql: LoomQL, uri: str, size: Loaded) -> LoomQL:
     with MongoClient[Document](uri) as client, Connection(loomql.url) as connection:
         database = client[size.database]
         _wait_for(lambda: _is_migrated(database) and _is_settled(database))
-        [before] = database["hour_marks"].find({"project_id": PROJECT})
+        before = database["hour_marks"].find_one(state_key(PROJECT)) or {}
         connection.ask(request(_NEW_PRICES, project=PROJECT, costs=costs))
         _wait_for(lambda: _is_settled(database) and _is_priced(database, before))
     return loomql
@@ -114,7 +115,7 @@ def _wait_for(is_prepared: Callable[[], bool]) -> None:
 
 def _is_priced(database: Any, before: Document) -> bool:
     """Return whether the costs of all totals are those of new prices, given the state before these."""
-    [state] = database["hour_marks"].find({"project_id": PROJECT})
+    state = database["hour_marks"].find_one(state_key(PROJECT)) or {}
     pricing = state.get("pricing")
     return bool(pricing != before.get("pricing") and pricing == state.get("prices"))
 

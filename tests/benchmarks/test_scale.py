@@ -29,21 +29,10 @@ NAMES = [question.name for question in questions(Traces(1))]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make measurements short."""
+    """Make measurements short, and let servers settle hours at once."""
     monkeypatch.setattr(spans, "TEMPLATES", 20)
     monkeypatch.setattr(scale, "_TRACES_AT_ONCE", 5)
     monkeypatch.setattr(sides, "_BLOCK_SECONDS", 0.001)
-
-
-@pytest.fixture
-def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for two minutes until hours settle: answers are equal without it."""
-    monkeypatch.setattr(scale, "_is_settled", lambda _: True)
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let servers settle hours at once."""
     monkeypatch.setattr(servers, "serving", partial(serving, module="tests.faults.hasty_server", MARKS="0.2"))
 
 
@@ -85,7 +74,6 @@ def test_clickhouse_is_installed() -> None:
         go_without(clickhouse.WITHOUT, "LOOMQL_REQUIRE_CLICKHOUSE")
 
 
-@pytest.mark.usefixtures("unsettled")
 def test_questions_bytes_and_ingest_are_measured(own_mongodb_uri: str, tmp_path: Path) -> None:
     section = measure_scale(tmp_path, own_mongodb_uri, SIZES, 1)
 
@@ -102,7 +90,6 @@ def test_questions_bytes_and_ingest_are_measured(own_mongodb_uri: str, tmp_path:
 
 
 @pytest.mark.skipif(not clickhouse.IS_INSTALLED, reason="the test above is without ClickHouse")
-@pytest.mark.usefixtures("unsettled")
 def test_questions_are_measured_without_clickhouse(
     own_mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +101,6 @@ def test_questions_are_measured_without_clickhouse(
     assert row.ratio is None
 
 
-@pytest.mark.usefixtures("hasty")
 def test_settled_answers_equal_those_of_calls_and_of_clickhouse(own_mongodb_uri: str, tmp_path: Path) -> None:
     changes = {
         "count of the project": ("count()", "count() + 1"),

@@ -160,6 +160,25 @@ async def test_strings_full_of_brackets_are_accepted_without_a_reservation() -> 
     assert reserved.sizes == []
 
 
+async def test_json_inside_strings_reserves_at_most_twice_its_size() -> None:
+    reserved = Reserved()
+    value = [json.dumps({"a": "b", "c": [1, 2], "more": "x" * 180})] * 10_000
+    text = json.dumps(value).encode()
+    size = len(text)
+    bound = memory_estimate.upper_bound(text, 0, size).excess_bytes(size)
+
+    assert memory_estimate.exact(text, 0, size).excess_bytes(size) == 0
+    assert 0 < bound <= 2 * size
+    assert await incremental.loads_request(text, reserved.take) == value
+    assert await incremental.loads(text, reserve=reserved.take) == value
+    assert reserved.sizes == [bound] * 2
+
+    # 32 MiB of such strings that have emoji, too.
+    with RequestBudget().reservation() as reservation:
+        for times in (1, 2, 3):
+            await reservation.reserve(times * 32 * 1024 * 1024)
+
+
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize(
     "text",

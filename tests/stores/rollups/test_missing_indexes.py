@@ -1,20 +1,27 @@
 """Queries and the work on marks survive indexes that MongoDB lacks, as while a server of a new version builds them."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from pymongo import ASCENDING
+from pymongo.errors import AutoReconnect
 
 from stores.calls import CallsStore
-from stores.database import Database, scan_order
+from stores.database import Collection, Database, scan_order
+from stores.database.indexes import INDEXES
+from stores.errors import UnavailableError
 from stores.paging import PageRequest
 from stores.query.sort import SortBy
 from stores.rollups.settling import Settling
+from stores.rollups.trace_totals import BY_HOUR
 from stores.threads import ThreadsStore
 from stores.trace_lists import TraceListsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
 from tests.stores.rollups.test_settling import settle
-from tests.stores.threads.test_totals import TIMES, assert_stored, price, turn
+from tests.stores.threads.test_totals import BY_COST, TIMES, assert_stored, price, turn
+from tests.waiting import until_found
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
 
@@ -64,7 +71,74 @@ async def test_queries_and_settling_go_on_without_the_indexes_that_they_name(
 
     await database.ensure_indexes()
     monkeypatch.setattr(scan_order, "MISSING_SECONDS", 0)
-    await scan_order.distrust_indexes(database.calls)
+    await scan_order.find_missing_indexes(database.calls)
     commands.sent.clear()
     assert await answers(database) == expected
     assert {body["hint"] for _, body in commands.sent if "hint" in body} & {name for _, name in named}
+
+
+async def without_indexes(database: Database) -> None:
+    """Drop the indexes of calls and totals, as if a process had just started and knew none of them."""
+    for index in INDEXES:
+        if index.collection in {"calls", "trace_totals", "thread_totals"}:
+            await database.calls.database[index.collection].drop_index(index.name)
+    vars(database.calls.database).pop("_scan_order", None)
+
+
+async def test_queries_at_the_same_time_find_missing_indexes(database: Database, calls: CallsStore) -> None:
+    await calls.write([part for each in range(9) for part in turn(each, each % 4, 0, 1 + each)])
+    await settle(Settling(database))
+    traces, threads, request = TraceListsStore(database), ThreadsStore(database), PageRequest(7)
+
+    async def ask() -> list[Any]:
+        pages = await asyncio.gather(
+            *(threads.page(PROJECT, request, {"thread_id"}, None, [SortBy(each)]) for each in (*TIMES, "total_cost")),
+            *(traces.page(PROJECT, request, None, [SortBy(each)]) for each in ("num_errors", "total_cost")),
+        )
+        return [[page.rows for page in pages], await asyncio.gather(calls.count(PROJECT), threads.count(PROJECT))]
+
+    expected = await ask()
+    for _ in range(3):
+        await without_indexes(database)
+        assert await ask() == expected
+        await database.ensure_indexes()
+
+
+async def test_lost_connection_while_indexes_are_listed_is_unavailability(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(_collection: Collection) -> set[str]:
+        raise AutoReconnect("connection closed")
+
+    monkeypatch.setattr(scan_order, "complete_indexes", lost)
+    await without_indexes(database)
+
+    with pytest.raises(UnavailableError, match="unreachable"):
+        await ThreadsStore(database).page(PROJECT, PageRequest(7), {"thread_id"}, None, [SortBy("last_updated")])
+
+
+async def test_index_that_mongodb_still_builds_is_missing(
+    database: Database, calls: CallsStore, mongodb_uri: str
+) -> None:
+    await calls.write([part for each in range(9) for part in turn(each, each % 4, 0, 1 + each)])
+    await settle(Settling(database))
+    threads, request = ThreadsStore(database), PageRequest(7)
+    expected = (await threads.page(PROJECT, request, {"thread_id"}, None, BY_COST)).rows
+    slow = [{"_id": f"p:{number}", "many": list(range(number, number + 20_000))} for number in range(100)]
+    await database.trace_totals.insert_many(slow)
+    await database.trace_totals.drop_index(BY_HOUR)
+    other = Database.open(mongodb_uri, database.calls.database.name)
+    building = asyncio.ensure_future(other.trace_totals.create_index([("many", ASCENDING)], name=BY_HOUR))
+    try:
+
+        async def is_building() -> bool:
+            return BY_HOUR in await database.trace_totals.index_information()
+
+        await until_found(is_building)
+
+        assert (await threads.page(PROJECT, request, {"thread_id"}, None, BY_COST)).rows == expected
+        assert scan_order.index_hint(database.trace_totals, BY_HOUR) == {}
+        assert not building.done(), "use more documents"
+    finally:
+        await asyncio.wait({building})
+        other.close()

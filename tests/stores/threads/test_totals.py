@@ -769,3 +769,25 @@ async def test_totals_of_another_version_are_built_again(
     await until_found(lambda: is_settled(database))
     await assert_stored(database)
     await assert_exact(database, Random(1), 4)
+
+
+async def test_trace_of_many_turns_that_an_earlier_version_stored_is_computed_again(
+    database: Database, calls: CallsStore, threads: ThreadsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_totals, "MAX_TURNS", 3)
+    await calls.write([part for each in range(6) for part in turn(each, each % 3, 0, 1, trace=1)])
+    await settle(settling)
+    # Version 6 stored no turns of such a trace, and let lists of threads read all calls.
+    many = {"$set": {"hours": [trace_totals.MANY_THREADS, NOON]}, "$unset": {"turns": 1, "without_times": 1}}
+    changed = await database.trace_totals.update_one({"without_times": True}, many)
+    assert changed.modified_count
+    await database.thread_totals.delete_many({})
+    await database.hour_marks.update_one({"ready": True}, {"$set": {"version": 6}})
+    assert not (await plan(threads, None, BY_COST)).reads_totals
+
+    await settle(settling)
+
+    await until_found(lambda: is_settled(database))
+    assert (await plan(threads, None, BY_COST)).reads_totals
+    assert await database.thread_totals.count_documents({"stale": True}) == 3
+    await assert_exact(database, Random(1), 4)
