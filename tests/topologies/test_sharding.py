@@ -77,6 +77,11 @@ def shard(uri: str, name: str, *flags: str) -> "subprocess.CompletedProcess[str]
     return loomql("shard", *flags, LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=name)
 
 
+def apply(uri: str, name: str) -> None:
+    applied = shard(uri, name, "--apply")
+    assert applied.returncode == 0, applied.stderr
+
+
 async def test_dry_run_changes_nothing_and_apply_shards_a_filled_database(
     on_cluster: Database, cluster_uri: str, routers: Client, name: str
 ) -> None:
@@ -117,7 +122,7 @@ def test_killed_apply_is_continued(cluster_uri: str, routers: Client, name: str)
         process.send_signal(signal.SIGKILL)
     begun = sharded_collections(routers, name)
 
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     assert 3 <= len(begun) < len(KEYS)
     assert sharded_collections(routers, name) == KEYS
 
@@ -164,7 +169,7 @@ async def test_a_project_on_two_shards_is_written_and_read(
     on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str
 ) -> None:
     """Each kind of write names the shard key."""
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     middle = {"project_id": PROJECT, "id": Int64(0)}
     for collection in ("calls", "feedback"):
         move_upper_part(routers, name, collection, middle)
@@ -188,7 +193,7 @@ async def test_a_project_on_two_shards_is_written_and_read(
 async def test_queries_of_a_project_touch_only_its_shard(
     on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str
 ) -> None:
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     touched = ("calls", "feedback", "trace_totals", "tables", "table_chunks", "table_rows")
     for collection in touched:
         move_upper_part(routers, name, collection, dict.fromkeys(KEYS[collection], MinKey()))
@@ -212,7 +217,7 @@ async def test_queries_of_a_project_touch_only_its_shard(
 
 def test_each_size_and_count_of_a_project_is_read_from_an_index(routers: Client, cluster_uri: str, name: str) -> None:
     """An index without the shard key would have MongoDB fetch each document, to see if it belongs to the shard."""
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     of_project = {"project_id": PROJECT}
     routers[name]["calls"].insert_many(
         [{"_id": f"{PROJECT}:{n}", **of_project, "id": str(n), "visible": True, "started_at": n} for n in range(9)]
@@ -237,7 +242,7 @@ def test_each_size_and_count_of_a_project_is_read_from_an_index(routers: Client,
 async def test_restore_keeps_collections_sharded(
     on_cluster: Database, cluster_uri: str, routers: Client, shards: dict[str, Client], name: str, tmp_path: Path
 ) -> None:
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     await filled(on_cluster)
     move_upper_part(routers, name, "calls", {"project_id": PROJECT, "id": Int64(0)})
     before = everything(routers, name)
@@ -269,14 +274,14 @@ async def test_restore_to_a_new_database_of_a_cluster_says_how_to_shard_it(
 
     assert restored.stdout.splitlines()[1:] == ["Collections are not sharded: run `loomql shard --apply`."]
     assert everything(routers, name) == before
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     assert everything(routers, name) == before
 
 
 async def test_restore_of_a_cluster_to_a_replica_set_has_no_indexes_of_shard_keys(
     on_cluster: Database, cluster_uri: str, routers: Client, name: str, mongodb_uri: str, tmp_path: Path
 ) -> None:
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
     await filled(on_cluster)
     write_backup(routers, name, tmp_path / "backup", is_own=False)
 
@@ -316,7 +321,7 @@ def cluster_findings(routers: Client, uri: str, name: str, *subjects: str) -> li
 
 def test_doctor_finds_nothing_on_a_sharded_cluster(cluster_uri: str, routers: Client, name: str) -> None:
     assert [each.level for each in cluster_findings(routers, cluster_uri, name, "sharding")] == [Level.WARNING]
-    assert shard(cluster_uri, name, "--apply").returncode == 0
+    apply(cluster_uri, name)
 
     doctor = run_in_process("doctor", LOOMQL_MONGODB_URI=cluster_uri, LOOMQL_MONGODB_DATABASE=name, LOOMQL_PORT="0")
 

@@ -530,7 +530,7 @@ async def test_batch_of_threads_is_bounded_by_the_turns_that_it_reads(
 
     assert computed[-1] == 40
     steps = [after - before for before, after in itertools.pairwise(computed)]
-    assert all(0 <= step <= 3 for step in steps)
+    assert all(0 <= step <= 4 for step in steps)
     await settle(settling)
     await assert_stored(database)
 
