@@ -116,6 +116,8 @@ async def _measure_page(section: Section, page: "Page", url: str, calls: int, ro
     async def far_row() -> float:
         await time_of(f"?p={PROJECT}&v=traces&m=calls", rows)
         far = calls // 2
+        counted = "(far) => document.querySelector('.grid').ariaRowCount > far"
+        await page.wait_for_function(counted, arg=far, polling="raf")
         scroll = page.evaluate(f"document.querySelector('.grid').scrollTop = {far * _ROW}")
         return await _timed(scroll, _shown(page, f"{rows}[aria-rowindex='{far + 2}']"))
 
@@ -124,7 +126,7 @@ async def _measure_page(section: Section, page: "Page", url: str, calls: int, ro
             await _shown(page, ".minimap", "[role=treeitem]", without=".reading")
             fifth = "document.querySelectorAll('[role=treeitem]')[5]"
             await page.evaluate(f"{fifth}.click()")
-            await page.wait_for_function(f"{fifth}.ariaSelected === 'true'", polling="raf")
+            await page.wait_for_function(f"() => {fifth}.ariaSelected === 'true'", polling="raf")
 
         return await _timed(page.goto(f"{url}/?p={PROJECT}&v=trace&t={_hex(LARGE)}"), interactive())
 
