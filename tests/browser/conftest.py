@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.app.command import loomql, serving
+from tests.browser.explorer_page import ExplorerPage
 from tests.browser.graphiql_page import GraphiqlPage
 from tests.requirements import go_without
+from tests.stand_in_provider import KEY, Reply, StandIn
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -86,13 +89,34 @@ async def _graphiql_tab(chromium: "Browser") -> AsyncIterator[GraphiqlPage]:
     await context.close()
 
 
+@pytest.fixture
+async def explorer(chromium: "Browser", demo_server_url: str) -> AsyncIterator[ExplorerPage]:
+    """Open a new page; after the test, require that it reported no error and contacted no other host."""
+    context = await chromium.new_context(color_scheme="light", viewport={"width": 1440, "height": 900})
+    page = ExplorerPage(await context.new_page(), demo_server_url)
+    yield page
+    assert page.complaints == []
+    assert page.hosts() == {demo_server_url.removeprefix("http://")}
+    await context.close()
+
+
+@pytest.fixture
+def project() -> str:
+    """Return the name of a project that only this test uses."""
+    return f"acme/{uuid.uuid4().hex[:12]}"
+
+
 @pytest.fixture(scope="package")
-def demo_server_url() -> Iterator[str]:
-    """Run a server with the demo, to which it adds no calls, and yield its address once it answers."""
+def demo_server_url(_new_stand_in: Callable[[Reply | None], StandIn]) -> Iterator[str]:
+    """Run a server with the demo, to which it adds no calls, and yield its address once it answers.
+
+    Its requests to models go to the stand-in.
+    """
     # pytest's tmp_path is often too long for the paths of mongod's sockets.
     with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
         data = ("--data-dir", f"{folder}/data")
         loaded = loomql("demo", *data)
         assert loaded.returncode == 0, loaded.stderr
-        with serving(Path(folder) / "output", *data) as server:
+        provider = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": _new_stand_in(None).base_url}
+        with serving(Path(folder) / "output", *data, **provider) as server:
             yield server.url.removesuffix("/graphql")

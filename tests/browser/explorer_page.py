@@ -1,12 +1,28 @@
 """The Explorer in a browser, as a user sees and operates it."""
 
+import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
+from app.demo import PROJECT_ID
+
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page, Request
+
+LOG = "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id traceId ref } }"
+
+DEEP = "as deep as a call may be"
+"""Stands for JSON of a thousand levels, which Python's encoder refuses."""
+
+CONTENT = """
+.row:not(.loading), .plot canvas, tbody tr, [role=treeitem], .compare .step, .turn, .difference div, .edited
+"""
+"""Selector of what each view shows once it has read its data."""
+
+State = dict[str, str | list[str]]
 
 
 class ExplorerPage:
@@ -54,6 +70,10 @@ class ExplorerPage:
         await self.rows().first.wait_for()
         return self.rows().first
 
+    async def content(self) -> None:
+        """Wait until the view shows data."""
+        await self.page.locator(CONTENT).first.wait_for()
+
     async def choose_view(self, name: str) -> None:
         await self.page.get_by_label("Views").get_by_role("link", name=name, exact=True).click()
 
@@ -68,3 +88,51 @@ async def ask(url: str, query: str, /, **variables: Any) -> Any:
         answer = (await client.post(f"{url}/graphql", json={"query": query, "variables": variables})).json()
     assert "errors" not in answer, answer["errors"]
     return answer["data"]
+
+
+async def log(url: str, project: str, **call: Any) -> dict[str, str]:
+    """Store a call that has ended; return its id, its trace and its ref."""
+    at = datetime.now(UTC) - timedelta(seconds=10)
+    whole = {
+        "projectId": project,
+        "opName": "answer",
+        "startedAt": at.isoformat(),
+        "endedAt": (at + timedelta(seconds=1)).isoformat(),
+        "inputs": {"question": "why?"},
+        "output": "because",
+        **call,
+    }
+    text = json.dumps({"query": LOG, "variables": {"call": whole}})
+    levels = 1_000
+    text = text.replace(json.dumps(DEEP), '{"a":' * levels + "0" + "}" * levels)
+    async with httpx.AsyncClient(headers={"Content-Type": "application/json"}) as client:
+        answer = (await client.post(f"{url}/graphql", content=text)).json()
+    assert "errors" not in answer, answer["errors"]
+    return dict(answer["data"]["callCreate"])
+
+
+async def demo_states(url: str) -> list[State]:
+    """Return a state of each view with the demo's data."""
+    query = """query ($p: ID!) {
+      traces(projectId: $p, first: 2) { nodes { traceId } } threads(projectId: $p, first: 1) { nodes { threadId } }
+      calls(projectId: $p, filter: { kinds: [LLM], statuses: [SUCCESS] }, first: 1) { nodes { id } }
+      evaluationRuns(projectId: $p, first: 2) { nodes { id } }
+      obj(projectId: $p, objectId: "support-prompt") { versions(first: 2) { nodes { digest } } }
+    }"""
+    found = await ask(url, query, p=PROJECT_ID)
+    traces = [node["traceId"] for node in found["traces"]["nodes"]]
+    runs = [node["id"] for node in found["evaluationRuns"]["nodes"]]
+    older, newer = (node["digest"] for node in found["obj"]["versions"]["nodes"])
+    states: list[State] = [
+        *(State(v=view) for view in ("traces", "threads", "charts", "objects", "evaluations")),
+        {"v": "traces", "t": traces[0]},
+        *(State(v="trace", t=traces[0], tab=tab) for tab in ("chat", "data", "usage", "feedback", "facts")),
+        {"v": "compare", "t": traces},
+        {"v": "threads", "thread": found["threads"]["nodes"][0]["threadId"]},
+        {"v": "objects", "o": "support-questions"},
+        {"v": "objects", "o": "support-prompt", "d": newer, "with": older},
+        {"v": "evaluations", "run": runs[0]},
+        {"v": "evaluations", "with": runs},
+        {"v": "playground", "call": found["calls"]["nodes"][0]["id"]},
+    ]
+    return [{}, *({"p": PROJECT_ID, **state} for state in states)]

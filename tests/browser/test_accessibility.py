@@ -4,16 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.demo import PROJECT_ID
-from tests.browser.explorer_page import ExplorerPage, ask
+from tests.browser.explorer_page import ExplorerPage, demo_states
 from tests.conftest import CLIENTS_REQUIRED
 from tests.node import NODE
 from tests.requirements import go_without
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
-
-VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +26,13 @@ async def test_axe_finds_nothing_in_any_view(chromium: "Browser", demo_server_ur
     context = await chromium.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 900})
     explorer = ExplorerPage(await context.new_page(), demo_server_url)
     page = explorer.page
-    query = """query ($p: ID!) {
-      traces(projectId: $p, first: 2) { nodes { traceId } } threads(projectId: $p, first: 1) { nodes { threadId } }
-    }"""
-    found = await ask(demo_server_url, query, p=PROJECT_ID)
-    traces = [node["traceId"] for node in found["traces"]["nodes"]]
-    states: list[Any] = [
-        {},
-        *({"p": PROJECT_ID, "v": view} for view in VIEWS),
-        {"p": PROJECT_ID, "v": "traces", "t": traces[0]},
-        *(
-            {"p": PROJECT_ID, "v": "trace", "t": traces[0], "tab": tab}
-            for tab in ("chat", "data", "usage", "feedback", "facts")
-        ),
-        {"p": PROJECT_ID, "v": "compare", "t": traces},
-        {"p": PROJECT_ID, "v": "threads", "thread": found["threads"]["nodes"][0]["threadId"]},
-        {"p": PROJECT_ID, "v": "objects", "o": "support-questions"},
-    ]
+    states = [state for state in await demo_states(demo_server_url) if "d" not in state]
     if scheme == "dark":  # only the colours differ, of which these have all
-        states = [{}, {"p": PROJECT_ID, "v": "charts"}, {"p": PROJECT_ID, "v": "traces", "t": traces[0]}]
+        states = [state for state in states if state.get("v") in {None, "traces", "charts"}]
     violations = {}
     for state in states:
         await explorer.open(**state)
-        await page.locator(".row:not(.loading), .plot canvas, tbody tr, [role=treeitem], .step, .turn").first.wait_for()
+        await explorer.content()
         await page.wait_for_timeout(500)
         await page.evaluate(axe)
         results = await page.evaluate("axe.run({ resultTypes: ['violations'] })")

@@ -3,68 +3,27 @@
 import asyncio
 import json
 import re
-import uuid
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from app.demo import PROJECT_ID
 from tests.app.command import serving
-from tests.browser.explorer_page import ExplorerPage, ask
+from tests.browser.explorer_page import ExplorerPage, ask, demo_states, log
 from tests.browser.graphiql_page import until
 from tests.free_ports import free_port
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-LOG = "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id traceId ref } }"
 START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id traceId } }"
 END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
-WIDTHS = (380, 1280, 2560)
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+WIDTHS = (2560, 1280, 380)
 VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
-
-
-@pytest.fixture
-async def explorer(chromium: "Browser", demo_server_url: str) -> AsyncIterator[ExplorerPage]:
-    """Open a new page; after the test, require that it reported no error and contacted no other host."""
-    context = await chromium.new_context(color_scheme="light", viewport={"width": 1440, "height": 900})
-    page = ExplorerPage(await context.new_page(), demo_server_url)
-    yield page
-    assert page.complaints == []
-    assert page.hosts() == {demo_server_url.removeprefix("http://")}
-    await context.close()
-
-
-@pytest.fixture
-def project() -> str:
-    """Return the name of a project that only this test uses."""
-    return f"acme/{uuid.uuid4().hex[:12]}"
-
-
-async def log(url: str, project: str, **call: Any) -> dict[str, str]:
-    """Store a call that has ended; return its id, its trace and its ref."""
-    at = datetime.now(UTC) - timedelta(seconds=10)
-    whole = {
-        "projectId": project,
-        "opName": "answer",
-        "startedAt": at.isoformat(),
-        "endedAt": (at + timedelta(seconds=1)).isoformat(),
-        "inputs": {"question": "why?"},
-        "output": "because",
-        **call,
-    }
-    text = json.dumps({"query": LOG, "variables": {"call": whole}})
-    levels = 1_000
-    text = text.replace(json.dumps(DEEP), '{"a":' * levels + "0" + "}" * levels)
-    async with httpx.AsyncClient(headers={"Content-Type": "application/json"}) as client:
-        answer = (await client.post(f"{url}/graphql", content=text)).json()
-    assert "errors" not in answer, answer["errors"]
-    return dict(answer["data"]["callCreate"])
 
 
 async def test_path_from_projects_to_a_call_can_be_linked_and_walked_back(explorer: ExplorerPage) -> None:
@@ -415,76 +374,15 @@ async def test_two_traces_show_their_first_difference(explorer: ExplorerPage, pr
     assert "guess" in guess
 
 
-HOSTILE = [
-    "<script>window.hacked = 1</script>",
-    "<img src=x onerror='window.hacked = 1'>",
-    "[link](javascript:window.hacked=1) ![image](http://198.51.100.1/pixel.png)",
-    "\u202egnp.exe\u202c \u2066reversed\u2069",
-    "x" * 1_000_000,
-    "{" * 2_000,
-    "\u0000\ufffd\ud83d".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
-]
-
-
-DEEP = "as deep as a call may be"
-"""Stands for JSON of a thousand levels, which Python's encoder refuses."""
-
-
-async def test_hostile_content_is_only_text(explorer: ExplorerPage, project: str) -> None:
+async def test_views_fit_any_width(explorer: ExplorerPage) -> None:
     page = explorer.page
-    messages: list[Any] = [{"role": "user", "content": text} for text in HOSTILE]
-    messages.append(
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://198.51.100.1/a.png"}}]}
-    )
-    broken = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    messages.append({"role": "user", "content": [broken]})
-    call = await log(
-        explorer.url,
-        project,
-        opName="<b>op</b>",
-        displayName="<script>window.hacked = 1</script>",
-        inputs={"messages": messages, "deep": DEEP, "__proto__": "polluted"},
-        output="**bold** <iframe src='http://198.51.100.1/'></iframe>",
-        exception="Traceback\n<img src=x onerror='window.hacked = 1'>",
-        attributes={"<i>key</i>": HOSTILE[:4]},
-        threadId="<u>thread</u>",
-    )
-    await explorer.open(p=project, v="traces", col="inputs.messages.0.content")
-    await explorer.first_row()
-    for tab in ("chat", "data", "facts", "feedback", "usage"):
-        await explorer.open(p=project, v="trace", t=call["traceId"], tab=tab)
-        await page.get_by_role("treeitem").first.wait_for()
-        await page.locator("[role=tabpanel]").wait_for()
-        await page.wait_for_timeout(500)
-        assert await page.evaluate("window.hacked") is None
-        assert await page.locator("iframe, script[src=''], .message img[src^='http'], .json b, .json i").count() == 0
-    await explorer.open(p=project, v="trace", t=call["traceId"])
-    await page.locator(".message").first.wait_for()
-    await page.locator(".message strong", has_text="bold").wait_for()
-    assert await page.locator("a[href^='javascript']").count() == 0
-    # A text of megabytes, of which a call may have two, is shown in parts.
-    large = await log(explorer.url, project, traceId=call["traceId"], parentId=call["id"], output="y" * 3_500_000)
-    await explorer.open(p=project, v="trace", t=call["traceId"], call=large["id"])
-    await page.get_by_role("button", name="Show more of 3.50 M characters").click()
-    await until(page.locator(".chat").inner_text, lambda text: 200_000 < len(text) < 300_000)
-    await explorer.open(p=project, v="trace", t=call["traceId"], call=call["id"])
-    # A broken data URL is named in words.
-    await page.get_by_text("This image cannot be shown").wait_for()
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_views_fit_any_width(explorer: ExplorerPage, width: int) -> None:
-    page = explorer.page
-    await page.set_viewport_size({"width": width, "height": 900})
-    found = await ask(
-        explorer.url, "query ($p: ID!) { traces(projectId: $p, first: 1) { nodes { traceId } } }", p=PROJECT_ID
-    )
-    trace = found["traces"]["nodes"][0]["traceId"]
-    for state in ({}, *({"p": PROJECT_ID, "v": view} for view in VIEWS), {"p": PROJECT_ID, "v": "trace", "t": trace}):
+    for state in await demo_states(explorer.url):
         await explorer.open(**state)
-        await page.locator(".row:not(.loading), .plot canvas, tbody tr, [role=treeitem]").first.wait_for()
-        overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, state
+        await explorer.content()
+        for width in WIDTHS:
+            await page.set_viewport_size({"width": width, "height": 900})
+            said = f"({{ overflow: {OVERFLOW}, width: {width}, state: {json.dumps(state)} }})"
+            await until(partial(page.evaluate, said), lambda measured: measured["overflow"] <= 0)
 
 
 async def test_server_that_stops_and_returns_costs_one_retry(
