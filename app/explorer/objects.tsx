@@ -249,9 +249,12 @@ function Difference({ project, object, other }: { project: string; object: Obj; 
   const [low, high] = [data.obj?.versionIndex ?? 0, object.versionIndex].sort((a, b) => a - b);
   return (
     <>
-      <p>
-        From v{low} to v{high} · <a href={here({ with: null })}>close</a>
-      </p>
+      <div class="bar">
+        <span>
+          From v{low} to v{high}
+        </span>
+        <a href={here({ with: null })}>Close</a>
+      </div>
       {lines.every(([sign]) => sign === " ") && <p class="muted">The values are equal.</p>}
       <pre class="difference">
         {lines.map(([sign, text], at) => (

@@ -328,10 +328,11 @@ async def test_model_call_runs_again_beside_the_original(
     await page.get_by_text("nonsense is no parameter").wait_for()
     await parameters.fill('{"temperature": 0.25}')
     await page.get_by_label("Message of the user").fill("Why not?")
-    await model.fill("drip")
+    await model.fill("held")
     await run.click()
 
     await answers.get_by_text("streams").wait_for()
+    stand_in.is_released = True
     await answers.get_by_text("You said: Why not?", exact=True).wait_for()
     await answers.get_by_role("link", name="open", exact=True).wait_for()
     assert await answers.get_by_text("streams").count() == 0
