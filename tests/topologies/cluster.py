@@ -40,7 +40,7 @@ PROJECT: Final = "acme/chat"
 _OPTIONS: Final = (
     # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
     "periodicNoopIntervalSecs=1",
-    # The files of dropped databases go after seconds instead of minutes.
+    # MongoDB keeps the files of a dropped database for as long as a snapshot may need them.
     "minSnapshotHistoryWindowInSeconds=5",
 )
 

@@ -13,7 +13,7 @@ By the code below run, so look here first if a test fails only on the cluster:
 - Change streams: one cursor per shard, merged in the order of their resume tokens.
 - Statements of a transaction: `Chunks` chooses their shards, from a table up to a second old and without versions. An
   aggregation that concerns several shards runs outside the transaction and does not see its writes.
-- findAndModify outside a transaction goes to the shard of its query; count and distinct become aggregations.
+- Outside transactions, findAndModify asks one shard, by its query. A count or distinct runs as an aggregation.
 - Index commands go to every shard of the collection, killSessions to all shards; a command that is not named here goes
   to the primary shard of its database as it is.
 - Retryable writes are not: a write that a client sends twice is done twice, except findAndModify.
@@ -139,7 +139,7 @@ class Link:
 
 
 class Clock:
-    """The latest cluster time that this router has seen."""
+    """The newest cluster time in any reply that this router got."""
 
     def __init__(self, message: Document) -> None:
         self._latest = message["$clusterTime"]
@@ -534,12 +534,10 @@ class Transaction:
             if reply["cursor"]["id"]:
                 raise NotImplementedError("more than one batch of a shard in a transaction")
             rows += [dict(row) for row in reply["cursor"]["firstBatch"]]
-        for position, direction in reversed(list(enumerate(order.values()))):
-            rows.sort(key=lambda row: rank(row["$sortKey"][position]), reverse=direction == -1)
-        for row in rows:
-            row.pop("$sortKey", None)
-        rows = rows[skip : skip + limit if limit else None]
-        return {"cursor": {"firstBatch": rows, "id": Int64(0), "ns": f"{body['$db']}.{body['find']}"}, "ok": 1.0}
+        _sort(rows, [*order.values()])
+        batch = [{name: value for name, value in row.items() if name != "$sortKey"} for row in rows[skip:]]
+        cursor = {"id": Int64(0), "ns": f"{body['$db']}.{body['find']}", "firstBatch": batch[: limit or None]}
+        return {"cursor": cursor, "ok": 1.0}
 
     def _aggregate(self, session: "Session", body: Document, chunks: Chunks) -> Document:
         pipeline = body["pipeline"]
@@ -571,11 +569,18 @@ class Transaction:
         return reply
 
 
+def _sort(rows: list[Document], directions: Sequence[int]) -> None:
+    """Sort rows by their `$sortKey`: by its last member first, because later sorts keep equal rows in order."""
+    for at in range(len(directions) - 1, -1, -1):
+        ranks = {id(row): rank(row["$sortKey"][at]) for row in rows}
+        rows.sort(key=lambda row: ranks[id(row)], reverse=directions[at] < 0)
+
+
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
 class Session(threading.Thread):
-    """A client's connection, with connections of its own to the shards."""
+    """Serves one client; it has a link to each shard that the client needs."""
 
     def __init__(self, router: Router, connection: socket.socket) -> None:
         super().__init__(daemon=True)
@@ -747,12 +752,14 @@ class Session(threading.Thread):
     def _watch(self, body: Document) -> Document:
         router = self.router
         router.primary(body["$db"], create=True)
-        stream = Stream(router, {key: value for key, value in body.items() if key != "txnNumber"}, self._metadata)
+        body.pop("txnNumber", None)
+        stream = Stream(router, body, self._metadata)
+        first = stream.batch("firstBatch")
         if stream.failure:
             stream.close()
         else:
             router.streams[stream.id] = stream
-        return stream.batch("firstBatch")
+        return first
 
     def _kill_cursors(self, _: str, body: Document) -> Document:
         for cursor in body["cursors"]:
@@ -768,11 +775,15 @@ class Session(threading.Thread):
 
     def _count(self, name: str, body: Document) -> Document:
         stages: list[Document] = [{"$match": body.get("query") or {}}]
+        answer: Document
         if name == "count":
+            answer = {"n": 0}
             stages += [{f"${part}": body[part]} for part in ("skip", "limit") if body.get(part)]
             stages.append({"$count": "n"})
         else:
-            stages += [{"$unwind": f"${body['key']}"}, {"$group": {"_id": f"${body['key']}"}}]
+            answer = {"values": []}
+            path = f"${body['key']}"
+            stages += [{"$unwind": path}, {"$group": {"_id": None, "values": {"$addToSet": path}}}]
         kept = ("hint", "readConcern", "maxTimeMS", "lsid", "collation", "comment", "$db", "$readPreference")
         options = {option: body[option] for option in kept if option in body}
         reply = self.route(
@@ -780,10 +791,9 @@ class Session(threading.Thread):
         )
         if reply["ok"] != 1.0:
             return reply
-        rows = reply["cursor"]["firstBatch"]
-        if name == "count":
-            return {"n": rows[0]["n"] if rows else 0, "ok": 1.0}
-        return {"values": [row["_id"] for row in rows], "ok": 1.0}
+        for row in reply["cursor"]["firstBatch"]:  # one, or none if nothing matches
+            answer = {member: row[member] for member in answer}
+        return answer | {"ok": 1.0}
 
     def _drop(self, name: str, body: Document) -> Document:
         found = self.router.database(body["$db"])
