@@ -173,6 +173,7 @@ export function watch<Data, Variables extends { after?: string | null | undefine
     for (let pause = 1_000; !abort.aborted; pause = Math.min(2 * pause, 30_000)) {
       const url = endpoint.href.replace(/^http/, "ws");
       const used = await currentKey();
+      if (abort.aborted) return;
       const connectionParams = used ? { Authorization: `Bearer ${used}` } : {};
       let isOpen = false;
       const connected = () => {
@@ -181,15 +182,16 @@ export function watch<Data, Variables extends { after?: string | null | undefine
       };
       const client = createClient({ url, connectionParams, retryAttempts: 0, on: { connected } });
       let isRefused = false;
-      const stop = () => void client.dispose();
+      const events = client.iterate<Data>({
+        query: onlyTrusted ? "" : document.toString(),
+        variables: { ...variables, after },
+        ...(onlyTrusted && { extensions: { persistedQuery: { version: 1, sha256Hash: hashOf(document) } } }),
+      });
+      // The iteration ends before the connection, on which it would otherwise still subscribe.
+      const stop = () => void events.return?.();
       abort.addEventListener("abort", stop);
       try {
-        const payload = {
-          query: onlyTrusted ? "" : document.toString(),
-          variables: { ...variables, after },
-          ...(onlyTrusted && { extensions: { persistedQuery: { version: 1, sha256Hash: hashOf(document) } } }),
-        };
-        for await (const { data, errors } of client.iterate<Data>(payload)) {
+        for await (const { data, errors } of events) {
           if (errors?.[0]) throw errors[0];
           if (data) {
             after = onEvent(data);
@@ -203,7 +205,7 @@ export function watch<Data, Variables extends { after?: string | null | undefine
         if (!isSilent) onState(error instanceof Error ? error : new Error("the connection to the server is lost"));
       }
       abort.removeEventListener("abort", stop);
-      stop();
+      void client.dispose();
       if (isRefused && !abort.aborted) {
         await nextKey(used, Date.now(), abort).catch(() => undefined);
         continue;

@@ -33,8 +33,8 @@ export function CallDetails({
   project: string;
   id: string;
   step: Step | undefined;
-  /** Tokens and cost of the call with those below it, as text. */
-  usage: string;
+  /** Tokens and cost of the call with those below it, as text; null if there are none. */
+  usage: string | null;
 }) {
   // A call that ends meanwhile is read again; a note that somebody is typing stays.
   const again = step?.isRunning ? 0 : 1;
@@ -55,7 +55,7 @@ export function CallDetails({
           {duration(call.latencyMs)}
           {step && step.children.length > 0 && ` · self ${duration(step.self)}`}
           {call.model && ` · ${call.model}`}
-          {` · ${usage}`}
+          {usage && ` · ${usage}`}
         </div>
         {call.exception && <Exception call={call} />}
         <nav class="tabs" role="tablist" aria-label="Details">

@@ -19,7 +19,7 @@ import {
   type EvaluationRunsQuery,
 } from "./generated/graphql";
 import { type Column, Grid, useRows } from "./grid";
-import { Json } from "./json";
+import { Json, stepOf } from "./json";
 import { decoded } from "./refs";
 
 type Run = NonNullable<EvaluationRunsQuery["evaluationRuns"]>["nodes"][number];
@@ -132,19 +132,16 @@ function RunList({ project }: { project: string }) {
 
 const textOf = (value: unknown) => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
 
-/** Return a name as a step of a path of the API. */
-const step = (name: string) => name.replaceAll(".", "\\.");
-
 /** Return the numbers and booleans within a score, by their paths. */
 function scoresOf(result: Result): Map<string, string> {
   const found = new Map<string, string>();
   const add = (path: string, value: unknown) => {
     if (typeof value === "number" || typeof value === "boolean") found.set(path, String(value));
     else if (value && typeof value === "object" && !Array.isArray(value)) {
-      for (const [name, each] of Object.entries(value)) add(`${path}.${step(name)}`, each);
+      for (const [name, each] of Object.entries(value)) add(`${path}.${stepOf(name)}`, each);
     }
   };
-  for (const { name, value } of result.predictions[0]?.scores ?? []) add(step(name), value);
+  for (const { name, value } of result.predictions[0]?.scores ?? []) add(stepOf(name), value);
   return found;
 }
 
@@ -182,7 +179,7 @@ function RunPage({ project, id }: { project: string; id: string }) {
   const opened = selected === null ? null : (found.data?.evaluationResults?.nodes[0] ?? null);
   const open = (row: Result) => go(here({ row: row.predictions[0]?.id ?? null }), { replace: selected !== null });
   const close = () => go(here({ row: null }));
-  useKeys({ Escape: close });
+  useKeys({ Escape: () => selected !== null && close() });
   const names = new Set<string>();
   for (let at = 0; at < 10; at++) {
     const row = rows.at(at);

@@ -28,8 +28,10 @@ export function Json({ value, path, onFilter }: Props) {
   );
 }
 
-const pathOf = (path: string | undefined, name: string) =>
-  path && `${path}.${name.replaceAll("\\", "\\\\").replaceAll(".", "\\.")}`;
+/** Return a name as a step of a path of the API. */
+export const stepOf = (name: string) => name.replaceAll("\\", "\\\\").replaceAll(".", "\\.");
+
+const pathOf = (path: string | undefined, name: string) => path && `${path}.${stepOf(name)}`;
 
 function Value({ value, path, onFilter, depth }: Props & { depth: number }) {
   if (value === null || typeof value !== "object") return <Leaf value={value} path={path} onFilter={onFilter} />;

@@ -16,7 +16,7 @@ import {
   TableRowsDocument,
 } from "./generated/graphql";
 import { type Column, Grid, useRows } from "./grid";
-import { Json } from "./json";
+import { Json, stepOf } from "./json";
 
 export function Objects({ project }: { project: string }) {
   const [name, digest] = [address.value.get("o"), address.value.get("d")];
@@ -287,7 +287,7 @@ function TableView({ project, digest, number }: { project: string; digest: strin
   const placeOf = (row: TableRow) => `${row.originalIndex} ${row.digest}`;
   const opened = rows.find((row) => placeOf(row) === selected);
   const open = (row: TableRow) => go(here({ row: placeOf(row) }), { replace: selected !== null });
-  useKeys({ Escape: () => go(here({ row: null })) });
+  useKeys({ Escape: () => selected !== null && go(here({ row: null })) });
   const names = new Set<string>();
   for (let at = 0; at < 20; at++) {
     const value = rows.at(at)?.val;
@@ -309,7 +309,7 @@ function TableView({ project, digest, number }: { project: string; digest: strin
       id: name,
       title: name,
       width: 220,
-      sort: name.replaceAll(".", "\\."),
+      sort: stepOf(name),
       cell: (row: TableRow) => text(row, name).slice(0, 300),
       text: (row: TableRow) => text(row, name).slice(0, 1_000),
     })),

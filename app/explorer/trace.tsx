@@ -475,16 +475,16 @@ function Waterfall({
           starts at {duration(hovered.step.start - timeline.start)} · takes{" "}
           {duration(hovered.step.end - hovered.step.start)}
           <br />
-          self {duration(hovered.step.self)} · {usageText(usage.get(hovered.step.call.id))}
+          self {duration(hovered.step.self)} · {usageText(usage.get(hovered.step.call.id)) ?? "no tokens"}
         </div>
       )}
     </section>
   );
 }
 
-/** Return the tokens and the cost of a call with those below it, and its own if they differ. */
-function usageText(usage: CallUsage | undefined): string {
-  if (!usage?.totalUsage.totalTokens) return "no tokens";
+/** Return the tokens and the cost of a call with those below it, and its own if they differ; null without tokens. */
+function usageText(usage: CallUsage | undefined): string | null {
+  if (!usage?.totalUsage.totalTokens) return null;
   const text = ({ totalTokens, cost }: Tokens) => `${count(totalTokens)} tokens, ${money(cost)}`;
   const isSum = usage.ownUsage.totalTokens !== usage.totalUsage.totalTokens;
   return `${text(usage.totalUsage)}${isSum ? ` (own: ${text(usage.ownUsage)})` : ""}`;
