@@ -81,7 +81,7 @@ def concern_of_one_read(client: "MongoClient[Document]") -> ReadConcern:
 
     With a weaker one than of a snapshot, MongoDB may drop concurrently deleted documents after the limit of an
     index-only sort. The page is then short and looks like the last one. A router would choose the time of the snapshot,
-    but it may not know of the latest writes through other routers, and a shard without writes lets it wait.
+    but it may not know of the latest writes through other routers, and a shard without writes delays it.
     """
     return _MAJORITY if is_cluster(client) else _SNAPSHOT
 

@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.explorer`: how fast the Explorer shows what it is asked for, in a real Chromium.
 
 Each time runs from the start of a navigation, or of an input, until the page shows the result. It includes the server
-and MongoDB on this machine. With `--phoenix`, Arize Phoenix gets the same traces in the same run, and its page is timed
-alike; its packages come from PyPI and take some minutes.
+and MongoDB on this machine. With `--phoenix`, Arize Phoenix gets equal traces in this run, and its page is timed alike;
+its packages come from PyPI and take some minutes.
 """
 
 import argparse
