@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
+from xdist.scheduler import LoadFileScheduling
 
 from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_hosts
@@ -66,6 +67,9 @@ _LONG = (
     "tests/fuzz/",
 )
 """Path prefixes of tests that compute for up to a minute per file; they come before the others that compute."""
+
+_TOGETHER = ("tests/topologies/", "tests/browser/test_explorer", "tests/browser/")
+"""Path prefixes of tests that one worker runs one after another, since they share a cluster or a server with a demo."""
 
 _END_OF_WAITING = 0.8
 """The part of the run that has begun when the last file of _WAITING begins."""
@@ -150,6 +154,24 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Give the files that share an expensive fixture to one worker."""
+    return _ByFixtures(config, log) if config.option.dist == "loadfile" else None
+
+
+class _ByFixtures(LoadFileScheduling):  # type: ignore[misc] # it comes without types
+    """Gives a worker one file at a time, or all files of a prefix of `_TOGETHER`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(super()._split_scope(nodeid))
+
+
+def _group(file: str) -> str:
+    """Return what one worker runs: a file, or the first prefix of `_TOGETHER` that it has."""
+    return next(filter(file.startswith, _TOGETHER), file)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     """Start the checks of all code in this process, if workers have a test that waits for them."""
     if any(test.startswith(_HOUSE) for test in ids):
@@ -169,12 +191,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("not_on"):
             if mark.args[0] == TOPOLOGY:
                 item.add_marker(pytest.mark.skip(reason=mark.kwargs["reason"]))
-    files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
+    files = dict.fromkeys(_group(item.nodeid.partition("::")[0]) for item in items)
     waiting = sorted(filter(_waits, files), key=lambda file: [not file.startswith(each) for each in _WAITING])
     computing = sorted(filterfalse(_waits, files), key=lambda file: not file.startswith(_LONG))
     place = {file: number / len(computing) for number, file in enumerate(computing)}
     place |= {file: _END_OF_WAITING * number / len(waiting) for number, file in enumerate(waiting)}
-    items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), place[item.nodeid.partition("::")[0]]))
+    items.sort(key=lambda item: (item.nodeid.startswith(_HOUSE), place[_group(item.nodeid.partition("::")[0])]))
 
 
 def _waits(file: str) -> bool:

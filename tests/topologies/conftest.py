@@ -10,20 +10,20 @@ from tests.database_pool import DatabasePool
 from tests.topologies.cluster import Client, Cluster, cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[Cluster]:
     """Start a cluster with two routers."""
     with cluster() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster_uri(running: Cluster) -> str:
     """Return the URI of all routers of the cluster."""
     return running.uri
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _pool(running: Cluster) -> Iterator[DatabasePool]:
     with Client(running.uri_of(0)) as client:
         pool = DatabasePool(client)
