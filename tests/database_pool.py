@@ -27,7 +27,8 @@ _OF_SHARD_KEYS: Final = {SUPPORTING_INDEX}
 class DatabasePool:
     """A pool of empty databases with every index that a server creates; on a cluster, on both shards.
 
-    The pool drops a database if a test removed a collection, changed its indexes or left too many documents.
+    The pool makes a collection again if a test removed it, changed its indexes or left too many documents in it.
+    On a cluster it drops the database.
     """
 
     def __init__(self, client: MongoClient[Document]) -> None:
@@ -41,15 +42,25 @@ class DatabasePool:
 
     def release(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
-        if self.empty(name, _MANY):
-            self._free.append(name)
-        else:
-            self._client.drop_database(name)
+        if not self.empty(name, _MANY):
+            if self._is_cluster:
+                self._client.drop_database(name)
+                return
+            self._make_again(name)
+        self._free.append(name)
 
     def empty(self, name: str, max_documents: float = math.inf) -> bool:
         """Empty a database and return True; return False if its indexes changed or it holds too many documents."""
         indexes_of = self._catalog(name)
-        return _is_as_made(indexes_of) and _emptied(self._client[name], sorted(indexes_of), max_documents)
+        return not _changed(indexes_of) and _emptied(self._client[name], sorted(indexes_of), max_documents)
+
+    def _make_again(self, name: str) -> None:
+        """Make those collections again whose indexes changed or that hold documents."""
+        indexes_of, database, models = self._catalog(name), self._client[name], indexes.models()
+        for collection in _changed(indexes_of) | _filled(database, sorted(indexes_of)).keys():
+            database.drop_collection(collection)
+            if collection in models:
+                database[collection].create_indexes(models[collection])
 
     def close(self) -> None:
         """Drop the unused databases."""
@@ -72,12 +83,14 @@ class DatabasePool:
         return {row["name"]: set(row["indexes"]) for row in self._client.admin.aggregate(listed)}
 
 
-def _is_as_made(indexes_of: dict[str, set[str]]) -> bool:
-    """Return whether a database has all expected collections and no other indexes."""
-    return _EXPECTED.keys() <= indexes_of.keys() and all(
-        made | _OF_SHARD_KEYS == _EXPECTED.get(collection, {"_id_"}) | _OF_SHARD_KEYS
-        for collection, made in indexes_of.items()
-    )
+def _changed(indexes_of: dict[str, set[str]]) -> set[str]:
+    """Return the collections that are missing, or have other indexes than expected."""
+    return {
+        collection
+        for collection in _EXPECTED.keys() | indexes_of.keys()
+        if (indexes_of.get(collection, set()) | _OF_SHARD_KEYS)
+        != (_EXPECTED.get(collection, {"_id_"}) | _OF_SHARD_KEYS)
+    }
 
 
 def _emptied(database: Database[Document], names: list[str], max_documents: float) -> bool:
