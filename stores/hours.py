@@ -29,7 +29,7 @@ DAYS: Final = "day"
 OWN_ONLY: Final = "own_only"
 """Field of a mark: True if only the roll-ups of own usage may be wrong."""
 
-VERSION: Final = 7
+VERSION: Final = 8
 """Version of roll-ups, terms and totals; those of another version are built again."""
 
 

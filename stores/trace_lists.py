@@ -43,7 +43,7 @@ from stores.query.index_use import IndexedFields
 from stores.query.match_compiler import compile_match
 from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
-from stores.rollups.total_reads import FEW, StoredTotals
+from stores.rollups.total_reads import StoredTotals, rows_of_traces
 from stores.rollups.trace_totals import (
     MAX_CALLS,
     MAX_TREES,
@@ -171,15 +171,19 @@ async def sums_of_traces(
     Raises:
         BadInputError: as `sums_of_calls`.
     """
-    reads_totals = trace_ids is None or len(trace_ids) > FEW
-    if reads_totals and (stored := stored or await StoredTotals.find(database, project_id, session, wanted)):
-        named = trace_ids if trace_ids is not None and len(trace_ids) <= _MAX_NAMED else None
+    named = trace_ids if trace_ids is not None and len(trace_ids) <= _MAX_NAMED else None
+    if named is not None and stored is None:
+        rows = await rows_of_traces(database, project_id, session, wanted, named)
+        trace_ids = {*named} - {row["trace_id"] for row in rows}
+        for row in filter(keeps, rows):
+            yield row
+    elif stored := stored or await StoredTotals.find(database, project_id, session, wanted):
         async for row in stored.rows(wanted, named):
             if keeps(row):
                 yield row
         trace_ids = stored.stale if trace_ids is None else stored.stale.intersection(trace_ids)
-        if not trace_ids:
-            return
+    if trace_ids is not None and not trace_ids:
+        return
     async for row in sums_of_calls(database, project_id, wanted, session, trace_ids, keeps):
         yield row
 

@@ -21,10 +21,17 @@ from stores.feedback.inputs import FEEDBACK_FIELDS
 from stores.ids import check_project_id, check_trace_id, group_by_project
 from stores.paging import Order, Page, PageRequest, Row, SortKey, build_page, decode_cursor, scope_of
 from stores.query.sort import compile_sort
-from stores.query.text_expressions import Expression
 from stores.relations import OneToMany
-from stores.rollups.total_reads import FEW, StoredTotals
-from stores.rollups.trace_totals import HEAD_COLUMNS, RANK, TOTAL_COST, TOTAL_TOKENS, head_of_trace
+from stores.rollups.total_reads import rows_of_traces
+from stores.rollups.trace_totals import (
+    FIRSTS,
+    HEAD_COLUMNS,
+    TOTAL_COST,
+    TOTAL_TOKENS,
+    first_values,
+    head_of_trace,
+    values_of_firsts,
+)
 
 MAX_CALLS: Final = 100_000
 """Calls of all traces in one request for trees or usage."""
@@ -49,9 +56,6 @@ ACCUMULATORS: Final[dict[str, dict[str, Any]]] = {
 
 _INPUTS: Final = {"duration_ms": {"started_at", "ended_at"}}
 
-FIRST_COLUMNS: Final = ("user_id", "thread_id", "tags", "environment", "release")
-"""Fields of traces that come from the first call that has a value: the head if it has one."""
-
 NO_CALLS: Final[Row] = {"num_calls": 0, "num_errors": 0, "num_running": 0}
 
 TREE_FIELDS: Final = ("id", "parent_id", "trace_id", "started_at")
@@ -61,11 +65,6 @@ USAGE_FIELDS: Final = (*TREE_FIELDS, *ALWAYS_READ, *USAGE_READ)
 """Fields from which the usage of a trace is computed."""
 
 _TREE_ORDER: Final = Order({}, (SortKey("position"), SortKey("id")))
-
-
-def _first_value(path: str) -> Expression:
-    """Build the accumulator of the first value at a path in a group's calls; null if none has one."""
-    return {"$min": {"$cond": [{"$gt": [f"${path}", None]}, {**RANK, "value": f"${path}"}, None]}}
 
 
 class TracesStore:
@@ -191,24 +190,22 @@ class TracesStore:
                     totals_by_key[project_id, row.pop("_id")] |= _with_duration(row)
             if USAGE in wanted:
                 stored: dict[str, Row] = {}
-                if len(trace_ids) > FEW and wanted <= {*TOKENS_AND_COST, TOTAL_TOKENS}:
-                    stored = await self._stored_usage(project_id, trace_ids)
+                if wanted <= {*TOKENS_AND_COST, TOTAL_TOKENS}:
+                    totals = await self._stored(project_id, trace_ids, (TOTAL_TOKENS, TOTAL_COST))
+                    stored = {
+                        trace_id: {TOTAL_TOKENS: total[TOTAL_TOKENS], "cost": total.get(TOTAL_COST)}
+                        for trace_id, total in totals.items()
+                    }
                 others = [trace_id for trace_id in trace_ids if trace_id not in stored]
                 for trace_id, usage in (stored | await self._usage(project_id, others, wanted)).items():
                     totals_by_key[project_id, trace_id][USAGE] = usage
         return totals_by_key
 
-    async def _stored_usage(self, project_id: str, trace_ids: Sequence[str]) -> dict[str, Row]:
-        """Return the tokens and costs of those traces whose stored totals are right."""
-        wanted = (TOTAL_TOKENS, TOTAL_COST)
+    async def _stored(self, project_id: str, trace_ids: Sequence[str], wanted: abc.Collection[str]) -> dict[str, Row]:
+        """Return the wanted fields of stored totals by trace, for those traces whose totals are right."""
         async with self.database.snapshot_session() as session:
-            stored = await StoredTotals.find(self.database, project_id, session, wanted)
-            if stored is None:
-                return {}
-            return {
-                row["trace_id"]: {TOTAL_TOKENS: row[TOTAL_TOKENS], "cost": row.get(TOTAL_COST)}
-                async for row in stored.rows(wanted, trace_ids)
-            }
+            rows = await rows_of_traces(self.database, project_id, session, wanted, trace_ids)
+            return {row["trace_id"]: row for row in rows}
 
     @database_query
     async def summaries(self, keys: Sequence[TraceKey]) -> dict[TraceKey, Row]:
@@ -216,15 +213,20 @@ class TracesStore:
         summaries: dict[TraceKey, Row] = {each: dict(NO_CALLS) for each in keys}
         accumulators = {
             "head": head_of_trace(HEAD_COLUMNS),
-            **{name: _first_value(name) for name in FIRST_COLUMNS},
+            **first_values(),
             **{name: ACCUMULATORS[name] for name in CALLS_AND_ERRORS},
         }
         for project_id, trace_ids in group_by_project(keys):
-            stages = [*calls_of_traces(project_id, trace_ids), {"$group": {"_id": "$trace_id"} | accumulators}]
-            for row in await all_rows(self._calls, stages, len(trace_ids) + 1):
-                firsts = {name: row[name]["value"] for name in FIRST_COLUMNS if row[name]}
+            stored = await self._stored(project_id, trace_ids, (*HEAD_COLUMNS, *CALLS_AND_ERRORS, FIRSTS))
+            for trace_id, total in stored.items():
+                summaries[project_id, trace_id] = total | total.pop(FIRSTS, {})
+            others = [trace_id for trace_id in trace_ids if trace_id not in stored]
+            if not others:
+                continue
+            stages = [*calls_of_traces(project_id, others), {"$group": {"_id": "$trace_id"} | accumulators}]
+            for row in await all_rows(self._calls, stages, len(others) + 1):
                 counts = {name: row[name] for name in CALLS_AND_ERRORS}
-                summaries[project_id, row["_id"]] = row["head"] | firsts | counts
+                summaries[project_id, row["_id"]] = row["head"] | values_of_firsts(row) | counts
         return summaries
 
     async def _usage(self, project_id: str, trace_ids: Sequence[str], wanted: frozenset[str]) -> dict[str, Row]:

@@ -121,7 +121,7 @@ class Coverage:
         """
         if match.whole_hours is None:
             return None
-        marks = (await _marks(database, [project_id], session))[0][project_id]
+        marks = (await read_marks(database, [project_id], session))[0][project_id]
         found = cls.of_marks(project_id, match, marks, by_day=by_day, has_dimensions=has_dimensions)
         if found and of_own:
             found = found.split([mark[HOURS] for mark in marks if OWN_ONLY in mark])
@@ -136,7 +136,7 @@ class Coverage:
     @classmethod
     async def find_each(cls, database: Database, project_ids: Sequence[str], session: Session) -> dict[str, Self]:
         """Return the coverage of all calls per project, without projects of which roll-ups help too little."""
-        marks, _ = await _marks(database, project_ids, session)
+        marks, _ = await read_marks(database, project_ids, session)
         max_ranges = _MAX_RANGES // len(project_ids)
         found = {}
         for project_id in project_ids:
@@ -263,12 +263,12 @@ def _calls_of(project_id: str, ranges: Iterable[Range], clauses: Sequence[Docume
     return [{**visible, "started_at": {"$gte": first, "$lt": end}} for first, end in ranges]
 
 
-async def _marks(
+async def read_marks(
     database: Database, project_ids: Sequence[str], session: Session, further: Sequence[Document] = ()
 ) -> tuple[dict[str, list[Document]], list[Document]]:
     """Return the state and all marks of each project, none if there are too many; and the rows that `further` adds."""
     of_projects = {"$or": [marks_of(project_id) for project_id in project_ids]}
-    shown = {"_id": 0, "project_id": 1, HOURS: 1, OWN_ONLY: 1, DAYS: 1, "ready": 1, "version": 1}
+    shown = {"_id": 0} | dict.fromkeys(("project_id", HOURS, OWN_ONLY, DAYS, "ready", "version", "prices"), 1)
     stages: Pipeline = [{"$match": of_projects}, {"$limit": _MAX_MARKS + 1}, {"$project": shown}, *further]
     rows = await all_rows(database.hour_marks, stages, _BATCH_SIZE, session)
     marks = [row for row in rows if "project_id" in row]
@@ -395,7 +395,7 @@ async def count(
         shown = of_day if match.clauses else {"$project": {"_id": "$started_at", "count": 1}}
         by_day: Pipeline = [{"$match": {"$or": days}}, shown]
         union = [{"$unionWith": {"coll": database.rollups.name, "pipeline": by_day}}] if days else []
-        marks, counts = await _marks(database, [project_id], snapshot, union)
+        marks, counts = await read_marks(database, [project_id], snapshot, union)
         coverage = Coverage.of_marks(project_id, match, marks[project_id], has_dimensions=False)
         if coverage is None:
             return None

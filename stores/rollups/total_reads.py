@@ -12,12 +12,22 @@ from stores.database.content_store import batches
 from stores.database.indexes import INDEXES, index_by
 from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
-from stores.hours import state_key
+from stores.hours import HOUR, state_key
 from stores.paging import Order, Row, SortKey
 from stores.query.explain import Plan, explain
 from stores.rollups.parents import BY_START
-from stores.rollups.reads import Coverage, DimensionMatch
-from stores.rollups.trace_totals import ALWAYS, BY_HOUR, MANY_THREADS, TOTAL_COST, cost_of, total_key, totals_of
+from stores.rollups.reads import Coverage, DimensionMatch, read_marks
+from stores.rollups.trace_totals import (
+    ALWAYS,
+    BY_HOUR,
+    BY_TRACE,
+    MANY_THREADS,
+    TOTAL_COST,
+    cost_of,
+    crowded_hours,
+    total_key,
+    totals_of,
+)
 
 Stages = list[dict[str, Any]]
 
@@ -26,9 +36,6 @@ MAX_STALE: Final = 10_000
 
 MAX_LIVE_CALLS: Final = 100_000
 """Calls of marked hours whose traces a query reads; with more, it reads all calls."""
-
-FEW: Final = 100
-"""Traces whose calls are read as fast as their totals."""
 
 _ALL: Final[Document] = {}
 _BATCH: Final = 2_000
@@ -103,7 +110,10 @@ class StoredTotals:
             threads.update(*(row.get("threads", ()) for row in rows))
             if len(stale) > MAX_STALE or sum(row["number"] for row in rows) > MAX_LIVE_CALLS:
                 return None
-        prices = await _changed_prices(database, project_id, session) if TOTAL_COST in wanted else None
+        prices = None
+        if TOTAL_COST in wanted:
+            state = await database.hour_marks.find_one(state_key(project_id), {"prices": 1}, session=session) or {}
+            prices = await _changed_prices(database, project_id, state.get("prices"))
         found = {each for each in stale if each is not None}
         return cls(database, project_id, session, database.trace_totals, found, prices, None, threads)
 
@@ -165,20 +175,12 @@ class StoredTotals:
         Traces of which only calls tell the cost become stale meanwhile.
         """
         async for row in self.documents(trace_ids, (*self._head, *wanted, *(_OF_COST if self.prices else ()))):
-            if row["trace_id"] not in self.stale and self._set_cost(row):
+            if row["trace_id"] in self.stale:
+                continue
+            if _set_cost(row, self.prices):
                 yield row
-
-    def _set_cost(self, row: Row) -> bool:
-        """Set the cost of a row at current prices; False if only its calls tell it."""
-        if self.prices:
-            try:
-                row[TOTAL_COST] = cost_of(row, self.prices)
-            except LookupError:
+            else:
                 self.stale.add(row["trace_id"])
-                return False
-            for name in _OF_COST:
-                del row[name]
-        return True
 
     async def first_rows(
         self, order: Order, match: Document, position: Sequence[object] | None, number: int, *, backward: bool
@@ -300,11 +302,59 @@ class StoredTotals:
         return len(keys) == 2 and keys[0].path in _INDEXED[self.totals.name] and is_one_direction  # noqa: PLR2004
 
 
-async def _changed_prices(database: Database, project_id: str, session: Session) -> Prices | None:
+async def rows_of_traces(
+    database: Database, project_id: str, session: Session, wanted: abc.Collection[str], trace_ids: abc.Collection[str]
+) -> list[Row]:
+    """Return the rows, with the wanted fields, of those traces whose totals are right in a snapshot."""
+    keys = [total_key(project_id, each)["_id"] for each in trace_ids]
+    shown = (*_HEAD["trace_totals"], "hours", *wanted, *(_OF_COST if TOTAL_COST in wanted else ()))
+    totals: Stages = [
+        {"$match": {"project_id": project_id, "_id": {"$in": keys}}},
+        {"$project": {"_id": 0} | dict.fromkeys(shown, 1)},
+    ]
+    crowded = [{"$match": {"project_id": project_id, "_id": crowded_hours(project_id)}}, {"$project": {"_id": 1}}]
+    union = [
+        {"$unionWith": {"coll": database.trace_totals.name, "pipeline": pipeline}} for pipeline in (totals, crowded)
+    ]
+    marks, found = await read_marks(database, [project_id], session, union)
+    coverage = Coverage.of_marks(project_id, DimensionMatch(), marks[project_id])
+    if coverage is None or any("_id" in row for row in found):
+        return []
+    rows = [row for row in found if coverage.live_hours.isdisjoint(hours := row.pop("hours")) and ALWAYS not in hours]
+    if rows and (live := coverage.live):
+        # One range bounds what MongoDB reads of the index by trace; the alternatives decide.
+        within = {"started_at": {"$gte": min(coverage.live_hours), "$lt": max(coverage.live_hours) + HOUR}}
+        calls = {"project_id": project_id, "visible": True, "trace_id": {"$in": [row["trace_id"] for row in rows]}}
+        stages: Stages = [{"$match": {**calls, **within, "$or": live}}, {"$group": {"_id": "$trace_id"}}]
+        changed = database.calls.aggregate(stages, session=session, **index_hint(database.calls, BY_TRACE))
+        live_traces = {row["_id"] async for row in changed}
+        rows = [row for row in rows if row["trace_id"] not in live_traces]
+    if rows and TOTAL_COST in wanted:
+        stored = next((mark["prices"] for mark in marks[project_id] if "prices" in mark), None)
+        prices = await _changed_prices(database, project_id, stored)
+        rows = [row for row in rows if _set_cost(row, prices)]
+        for row in rows if prices is None else ():
+            for name in _OF_COST:
+                del row[name]
+    return rows
+
+
+def _set_cost(row: Row, prices: Prices | None) -> bool:
+    """Set the cost of a row at prices that it is not yet at; False if only its calls tell it."""
+    if prices:
+        try:
+            row[TOTAL_COST] = cost_of(row, prices)
+        except LookupError:
+            return False
+        for name in _OF_COST:
+            del row[name]
+    return True
+
+
+async def _changed_prices(database: Database, project_id: str, stored: str | None) -> Prices | None:
     """Return the current prices, unless the stored costs are at these."""
-    state = await database.hour_marks.find_one(state_key(project_id), {"prices": 1}, session=session) or {}
     version, prices = await versioned_prices_of(database, project_id)
-    return None if state.get("prices") == version else prices
+    return None if stored == version else prices
 
 
 def _with_ranks(order: Order, position: Sequence[object]) -> list[object]:

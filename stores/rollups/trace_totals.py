@@ -1,9 +1,9 @@
 """Stored totals of traces: one document per trace, exact to the last acknowledged write by marks of changed hours.
 
-A total has the fields by which `stores.trace_lists` sorts, by the same names, and the `id` of the head. `first` and
-`last` are the starts of the first and the last call. `usage` has the sums of the own usage of all calls, an entry per
-model as calls have it, with `least` and `most`, the least and most tokens that select a tier. So a new price needs no
-calls. `hours` are those in which calls start.
+A total has the fields by which `stores.trace_lists` sorts, by the same names, the `id` of the head, and the `firsts` of
+`FIRST_COLUMNS`. `first` and `last` are the starts of the first and the last call. `usage` has the sums of the own usage
+of all calls, an entry per model as calls have it, with `least` and `most`, the least and most tokens that select a
+tier. So a new price needs no calls. `hours` are those in which calls start.
 
 A total is right unless one of its hours is marked, or a call of the trace starts in a marked hour. The work that
 settles an hour (`stores.rollups.settling`) also computes the totals of its traces: of those with calls in the hour, and
@@ -104,6 +104,9 @@ MAX_TOTAL_BYTES: Final = 50_000
 MAX_BYTES: Final = 32_000_000
 """Size of the usage of calls that are read together, of a trace that has a total, and of the totals of an hour."""
 
+FIRST_COLUMNS: Final = ("user_id", "thread_id", "tags", "environment", "release")
+"""Fields of traces that come from the first call that has a value: the head if it has one."""
+
 HEAD_COLUMNS: Final = {
     "name": "trace_name",
     "kind": "kind",
@@ -113,6 +116,9 @@ HEAD_COLUMNS: Final = {
     "latency_ms": "latency_ms",
 }
 """Paths of the fields of traces that are columns of their head, by name."""
+
+FIRSTS: Final = "firsts"
+"""Field of a total with those of `FIRST_COLUMNS` that have a value."""
 
 STATE_FIELDS: Final = ("totals", "pricing", "pricing_id", "prices", "priced_to", "threads")
 """Fields of a project's state, which totals need."""
@@ -128,6 +134,9 @@ RANK: Final = {"rank": {"$cond": [{"$gt": ["$parent_id", None]}, 1, 0]}, "starte
 """Fields by which the calls of a trace are compared: those without a parent come first, then the oldest."""
 
 _COUNTS: Final = {NUM_CALLS: VALUES["count"], NUM_ERRORS: VALUES["error_count"]}
+_CROWDED: Final = "#"
+"""Character after the project in the key of an hour with too many traces; no key of a total has it."""
+
 _UNCLEAR: Final = "_unclear"
 _PARENTS: Final = "_parents"
 _SIZE: Final = "size"
@@ -146,7 +155,7 @@ _THREADS_ARE_DUE: Final = {"$currentDate": {"live_until": True}}
 
 _TURN: Final = {"thread": "$turn_of", "started_at": "$started_at", "ended_at": "$ended_at"}
 
-_BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
+BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
 BY_HOUR: Final = index_by("trace_totals", "project_id", "hours")
 
 
@@ -156,6 +165,19 @@ def head_of_trace(columns: Iterable[str] = ()) -> Expression:
     The head represents its trace: it is the root, or the oldest call if the root is missing.
     """
     return {"$min": RANK | {name: f"${HEAD_COLUMNS[name]}" for name in columns}}
+
+
+def first_values() -> dict[str, Expression]:
+    """Build the accumulators of `FIRST_COLUMNS` in a group's calls; `values_of_firsts` reads their results."""
+    return {
+        name: {"$min": {"$cond": [{"$gt": [f"${name}", None]}, {**RANK, "value": f"${name}"}, None]}}
+        for name in FIRST_COLUMNS
+    }
+
+
+def values_of_firsts(row: Document) -> Document:
+    """Return those of `FIRST_COLUMNS` that have a value in a row of `first_values`."""
+    return {name: row[name]["value"] for name in FIRST_COLUMNS if row[name]}
 
 
 def sum_stages(wanted: Iterable[str], prices: Prices | None, *, has_unclear: bool) -> Stages:
@@ -208,6 +230,7 @@ def _stages_of_totals() -> Stages:
     size, limit = {"$bsonSize": {"usage": "$usage"}}, _MAX_COLLECTED_BYTES
     has_usage = {"$and": [{"$isArray": "$usage"}, {"$ne": ["$usage_scope", SUM]}, {"$lte": [size, limit]}]}
     stages[0]["$group"] |= {
+        **first_values(),
         _SIZE: {"$sum": size},
         "largest": {"$max": size},
         "usage": _some({"$cond": [has_usage, of_call, None]}),
@@ -226,6 +249,11 @@ def total_key(project_id: str, trace_id: str) -> Document:
     """Return the key of a trace's total; it is short, since an index has it."""
     digest = urlsafe_b64encode(blake2b(trace_id.encode(), digest_size=12).digest()).decode()
     return {"_id": f"{project_id}:{digest}", "project_id": project_id}
+
+
+def crowded_hours(project_id: str) -> Document:
+    """Return the match of the keys of documents that stand for all totals of a project."""
+    return {"$gt": f"{project_id}:{_CROWDED}", "$lt": f"{project_id}:{chr(ord(_CROWDED) + 1)}"}
 
 
 def totals_of(project_id: str, after: str = "") -> Document:
@@ -373,7 +401,11 @@ class TotalsWriter:
             return None
         at_these, prices = await self._current_prices(state)
         found = HourTotals({**at_these, "totals": state.get("totals")})
-        crowded = {"_id": f"{self._project_id}:#{hour}", "project_id": self._project_id, "hours": [ALWAYS, hour]}
+        crowded = {
+            "_id": f"{self._project_id}:{_CROWDED}{hour}",
+            "project_id": self._project_id,
+            "hours": [ALWAYS, hour],
+        }
         in_hour = {**self._visible, "started_at": {"$gte": hour, "$lt": hour + HOUR}}
         with_hour = {"project_id": self._project_id, "hours": hour}
         by_hour = index_hint(self._database.trace_totals, BY_HOUR)
@@ -428,7 +460,7 @@ class TotalsWriter:
             {"$project": {"_id": 0, "trace_id": 1}},
             {"$group": {"_id": "$trace_id", "number": {"$sum": 1}}},
         ]
-        rows = self._database.calls.aggregate(stages, **index_hint(self._database.calls, _BY_TRACE))
+        rows = self._database.calls.aggregate(stages, **index_hint(self._database.calls, BY_TRACE))
         return {row["_id"]: row["number"] async for row in rows}
 
     async def _grouped(
@@ -459,7 +491,7 @@ class TotalsWriter:
             {"$group": {"_id": "$turn_of"}},
             {"$limit": MAX_THREADS + 1},
         ]
-        rows = calls.aggregate(stages, session=session, allowDiskUse=True, **index_hint(calls, _BY_TRACE))
+        rows = calls.aggregate(stages, session=session, allowDiskUse=True, **index_hint(calls, BY_TRACE))
         return _without_times([row["_id"] async for row in rows])
 
     def _calls_of(self, trace_ids: Iterable[str]) -> Document:
@@ -472,7 +504,7 @@ class TotalsWriter:
         """Compute the totals of those traces that have calls."""
         totals: list[Document] = []
         if trace_ids:
-            async for rows in self._grouped(self._calls_of(trace_ids), _BY_TRACE, session):
+            async for rows in self._grouped(self._calls_of(trace_ids), BY_TRACE, session):
                 totals += await self._totals(rows, prices, session)
         return totals
 
@@ -507,7 +539,7 @@ class TotalsWriter:
         by_age = {"trace_id": 1, "started_at": 1, "id": 1}
         stages: Stages = [{"$match": self._calls_of(trees)}, {"$sort": by_age}, {"$project": shown}]
         calls: dict[str, list[Document]] = {trace_id: [] for trace_id in trees}
-        by_trace = index_hint(self._database.calls, _BY_TRACE)
+        by_trace = index_hint(self._database.calls, BY_TRACE)
         rows = self._database.calls.aggregate(stages, session=session, batchSize=_BATCH, **by_trace)
         while batch := await rows.to_list(_BATCH):
             for call in batch:
@@ -547,6 +579,8 @@ class TotalsWriter:
             "usage": [entries[model] for model in sorted(entries)],
             "hours": _hours(row),
         }
+        if firsts := values_of_firsts(row):
+            total[FIRSTS] = firsts
         return total | _turns(row["turns"], total["hours"]) if len(bson.encode(total)) <= MAX_TOTAL_BYTES else None
 
     def _without_total(self, trace_id: str, hours: Iterable[int], turns: Sequence[Document]) -> Document:

@@ -37,8 +37,12 @@ _MAX_FILTERED_EVENTS: Final = 1_000
 _MAX_FILTERED_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON text that one filter may search at once."""
 
-_MAX_NAMED_PROJECTS: Final = 100
-"""Projects that the stream filters by name; with more, it covers all projects."""
+_MAX_NAMED_PROJECTS: Final = 2_000
+"""Projects that the stream filters by name; with more, it covers all projects.
+
+MongoDB takes 5 microseconds of CPU for a change of another project if one is watched, 7 with 100, 17 with 1,000 and 30
+with 2,000. Without names it takes 15, and this process takes some 50 for the event.
+"""
 _PAUSE_SECONDS: Final = 0.5
 _SLICE_SECONDS: Final = 0.01
 """Seconds of event delivery before other tasks run; with less, a thousand subscribers queue up."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,14 @@ HOURS = [
     for hour in (0, 1, 18, 23)
 ]
 OPS = (f"weave:///{PROJECT}/op/answer:v1", f"weave:///{PROJECT}/op/answer:v2", "search", "$op")
-ATTRIBUTES: tuple[dict[str, str], ...] = (
+ATTRIBUTES: tuple[dict[str, Any], ...] = (
     {},
     {"kind": "tool"},
     {"kind": "llm", "provider": "OpenAI"},
     {"kind": "llm", "model": "weft"},
     {"provider": "anthropic"},
+    {"user_id": "ann", "environment": "test"},
+    {"user_id": "bob", "tags": ["slow"], "thread_id": "t"},
 )
 MODELS = ("loom-large", "gemini-2.5-pro", "gpt-5.4", "weft")
 CALLS = 60

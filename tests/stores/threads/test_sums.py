@@ -15,9 +15,8 @@ from stores.errors import BadInputError
 from stores.paging import PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy
-from stores.rollups.total_reads import FEW
 from stores.threads import Period, ThreadsFilter, ThreadsStore
-from stores.traces import CALLS_AND_ERRORS, TOKENS_AND_COST, TraceKey, TracesStore
+from stores.traces import CALLS_AND_ERRORS, TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
@@ -66,10 +65,8 @@ async def expected_sums(database: Database, period: Period) -> dict[str, Row]:
         and (period.before is None or call["started_at"] < period.before)
     ]
     keys = sorted({(PROJECT, call["trace_id"]) for call in turns})
-    of_trace: dict[TraceKey, Row] = {}
-    for first in range(0, len(keys), FEW):  # of more, usage would be read from stored totals
-        some = keys[first : first + FEW]
-        of_trace |= await TracesStore(database).totals(some, TOKENS_AND_COST | CALLS_AND_ERRORS)
+    # Counts are selected too, so usage is read from calls and not from stored totals.
+    of_trace = await TracesStore(database).totals(keys, TOKENS_AND_COST | CALLS_AND_ERRORS)
     found: dict[str, Row] = {}
     for thread_id in {call["turn_of"] for call in turns}:
         of_thread = [call for call in turns if call["turn_of"] == thread_id]

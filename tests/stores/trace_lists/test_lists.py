@@ -15,7 +15,7 @@ from stores.paging import PageRequest, Row
 from stores.query import Query
 from stores.query.sort import SortBy
 from stores.trace_lists import AnyCall, TraceListsStore
-from stores.traces import TOKENS_AND_COST, TracesStore
+from stores.traces import CALLS_AND_ERRORS, TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
@@ -82,7 +82,8 @@ async def heads_and_traces(database: Database) -> list[tuple[Row, Row]]:
     visible = [call async for call in database.calls.find({"project_id": PROJECT, "visible": True})]
     traces: list[tuple[Row, Row]] = []
     keys = sorted({(PROJECT, call["trace_id"]) for call in visible})
-    totals = await TracesStore(database).totals(keys, TOKENS_AND_COST)
+    # Counts are selected too, so usage is read from calls and not from stored totals.
+    totals = await TracesStore(database).totals(keys, TOKENS_AND_COST | CALLS_AND_ERRORS)
     for key in keys:
         of_trace = [call for call in visible if call["trace_id"] == key[1]]
         by_age = sorted(of_trace, key=lambda call: (call["started_at"], call["id"]))

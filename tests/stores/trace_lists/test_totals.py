@@ -20,9 +20,9 @@ from stores.query.explain import Plan
 from stores.query.sort import SortBy
 from stores.rollups import total_reads, trace_totals
 from stores.rollups.settling import Settling
-from stores.rollups.trace_totals import TotalsWriter
+from stores.rollups.trace_totals import FIRST_COLUMNS, TotalsWriter
 from stores.trace_lists import INDEXED_TRACE_FIELDS, AnyCall, TotalsQuery, TraceListsStore
-from stores.traces import TOKENS_AND_COST, TracesStore
+from stores.traces import CALLS_AND_ERRORS, NO_CALLS, TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
 from tests.commands import Commands
 from tests.faults.mortal import mortal
@@ -101,7 +101,27 @@ async def assert_exact(database: Database, rng: Random, lists_read: int = 4) -> 
         assert found == in_order(expected, sort_by), asked
         assert await lists.count(PROJECT, calls_filter, None, any_call) == len(expected), asked
         read += (await plan(lists, *arguments)).reads_totals
+    await assert_values(database, rng.sample(traces, rng.randrange(len(traces) + 1)), visible)
     return read
+
+
+async def assert_values(database: Database, traces: list[tuple[Row, Row]], visible: list[Document]) -> None:
+    """Compare the values of some traces in lists with those computed from all calls."""
+    store, keys = TracesStore(database), [(PROJECT, trace["trace_id"]) for _, trace in traces]
+    unknown = (PROJECT, trace_id(99_999))
+    summaries, totals = await store.summaries([*keys, unknown]), await store.totals([*keys, unknown], TOKENS_AND_COST)
+    assert summaries[unknown] == NO_CALLS
+    assert totals[unknown]["usage"]["total_tokens"] == 0
+    ranked = sorted(visible, key=lambda call: (call.get("parent_id") is not None, call["started_at"], call["id"]))
+    for key, (head, trace) in zip(keys, traces, strict=True):
+        of_trace = [call for call in ranked if call["trace_id"] == key[1]]
+        assert of_trace[0]["id"] == head["id"]
+        firsts = {name: [call[name] for call in of_trace if name in call] for name in FIRST_COLUMNS}
+        expected = {name: trace[name] for name in ("name", "status", "started_at", "num_calls", "num_errors")}
+        expected |= {name: values[0] if values else None for name, values in firsts.items()}
+        assert {name: summaries[key].get(name) for name in expected} == expected
+        assert totals[key]["usage"]["total_tokens"] == trace["total_tokens"]
+        assert totals[key]["usage"]["cost"] == trace["total_cost"]
 
 
 async def assert_stored(database: Database) -> None:
@@ -551,12 +571,13 @@ async def test_killed_workers_leave_exact_lists(
     await assert_stored(database)
 
 
-async def test_tokens_and_costs_of_many_traces_are_read_from_totals(
-    database: Database, calls: CallsStore, settling: Settling, commands: Commands
+@pytest.mark.parametrize("number", [2, 150])
+async def test_values_of_traces_are_read_from_totals(
+    database: Database, calls: CallsStore, settling: Settling, commands: Commands, number: int
 ) -> None:
     await price(database, 0.001)
-    await calls.write([part for each in range(300) for part in call(each, each % 150, each % 3, each)])
-    traces, keys = TracesStore(database), [(PROJECT, trace_id(each)) for each in range(150)]
+    await calls.write([part for each in range(300) for part in call(each, each % number, each % 3, each)])
+    traces, keys = TracesStore(database), [(PROJECT, trace_id(each)) for each in range(number)]
     await settle(settling)
     for changes in ([], call(1, 1, 0, 7)):
         await calls.write(changes)
@@ -564,10 +585,11 @@ async def test_tokens_and_costs_of_many_traces_are_read_from_totals(
         commands.sent.clear()
 
         found = await traces.totals(keys, TOKENS_AND_COST)
+        await traces.summaries(keys)
 
         read = {body.get(name) for name, body in commands.sent}
         assert ("calls" in read) == bool(changes)
-        expected = await traces.totals(keys[:75], TOKENS_AND_COST) | await traces.totals(keys[75:], TOKENS_AND_COST)
+        expected = await traces.totals(keys, TOKENS_AND_COST | CALLS_AND_ERRORS)
         for key, totals in expected.items():
             usage = totals["usage"]
             assert found[key].get("usage", usage)["total_tokens"] == usage["total_tokens"]
