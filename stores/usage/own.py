@@ -8,9 +8,10 @@ Only direct children are considered; `usage_tree` also looks through children wi
 subtracted like counts. If a class would be negative, the excess has no classes, because the others would exceed the
 total.
 
-Children of a few unclear calls are looked up one by one. If there are many such calls, those with reporting children
-are found first and joined: one lookup takes as long as reading twenty calls. Roll-ups know them; otherwise one query
-finds them.
+One lookup of children takes as long as reading twenty calls. Roll-ups know the calls of settled hours that have
+reporting children, so of a few unclear calls only these, and those of live hours, have their children looked up. If
+there are many unclear calls, those with reporting children are joined with these. Without roll-ups a few are looked up
+one by one, and one query finds the parents among many.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -31,7 +32,7 @@ COUNTS: Final = ("prompt_tokens", "completion_tokens", "requests", "total_tokens
 TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 FEW: Final = 1_000
-"""Maximum number of unclear calls that are looked up one by one in any case."""
+"""Maximum number of unclear calls whose children are looked up one by one."""
 MANY_MORE: Final = 10
 """Ratio of the calls in the time range to the unclear ones from which scanning the range is slower than lookups."""
 MAX_PARENTS: Final = 50_000
@@ -62,17 +63,38 @@ class UsageOf(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownParents:
+    """The calls of which roll-ups know that they and their children report usage.
+
+    Attributes:
+        ids: their ids.
+        live: the alternatives of a match of further calls that may be such parents, since their hours are live.
+    """
+
+    ids: Iterable[str]
+    live: Sequence[dict[str, Any]] = ()
+
+
+FindParents = Callable[[int, int, Sequence[str] | None], Awaitable[KnownParents | None]]
+"""A function that returns the known parents that start between two times; None if they are not known.
+
+With ids it returns those among these; without ids it returns all, also of live hours.
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class Unclear:
     """Plan for the calls whose usage scope is unclear.
 
-    If `parents` is None, the children of every unclear call are looked up. Otherwise `parents` are the `_id`s of
-    unclear calls whose children match `reporting`. With `are_found` the calls are found by one match, which all
-    parents meet.
+    If `parents` is None, the children of every unclear call are looked up, or of those that match one of `among`.
+    Otherwise `parents` are the `_id`s of unclear calls whose children match `reporting`. With `are_found` the calls are
+    found by one match, which all parents meet.
     """
 
     parents: list[str] | None = None
     reporting: dict[str, Any] = field(default_factory=dict)
     are_found: bool = False
+    among: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def of_parents(cls, project_id: str, ids: Iterable[str], *, are_found: bool = False) -> Self | None:
@@ -81,16 +103,25 @@ class Unclear:
         reporting = _visible(project_id) | {"parent_id": {"$in": parents}, "usage": {"$exists": True}}
         return cls([f"{project_id}:{each}" for each in parents], reporting, are_found) if parents else None
 
+    @classmethod
+    def of_known(cls, project_id: str, known: KnownParents) -> Self | None:
+        """Return the plan that looks up the children of known parents and of live calls; None if there are none."""
+        parents = [f"{project_id}:{each}" for each in known.ids]
+        among = [*known.live, *([{"_id": {"$in": parents}}] if parents else [])]
+        return cls(among=among) if among else None
+
     @property
     def match(self) -> dict[str, Any]:
         """MongoDB filter of the calls to compare with their children."""
-        return {"usage_scope": UNCLEAR} if self.parents is None else {"_id": {"$in": self.parents}}
+        if self.parents is not None:
+            return {"_id": {"$in": self.parents}}
+        return {"usage_scope": UNCLEAR} | ({"$or": self.among} if self.among else {})
 
     @property
     def others(self) -> Pipeline:
         """Stages that exclude the calls of `match`."""
         if self.parents is None:
-            return [{"$match": {"usage_scope": {"$ne": UNCLEAR}}}]
+            return [{"$match": {"$nor": [self.match]}}]
         # MongoDB hashes a literal list for `$indexOfArray`; `$nin` would take as long as a lookup.
         position = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
         return [{"$set": {_PARENT_INDEX: position}}, {"$match": {_PARENT_INDEX: {"$lt": 0}}}]
@@ -101,15 +132,12 @@ async def find_unclear(
     project_id: str,
     found: Sequence[dict[str, Any]],
     session: Session,
-    known_parents: Callable[[int, int], Awaitable[Iterable[str] | None]],
+    find_known: FindParents,
 ) -> Unclear | None:
-    """Plan the unclear calls among those that `found` returns; None if there are none.
-
-    `known_parents` returns the ids of all unclear calls of the project that start between two times and of which
-    children report usage, too; None if they are not known.
-    """
+    """Plan the unclear calls among those that `found` returns; None if none has children that report usage."""
     fields = {
         "calls": {"$sum": 1},
+        "ids": {"$firstN": {"n": FEW + 1, "input": "$id"}},
         "first": {"$min": "$started_at"},
         "last_start": {"$max": "$started_at"},
         "last": {"$max": "$ended_at"},
@@ -125,10 +153,12 @@ async def find_unclear(
     match = _visible(project_id) | {"started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
     limit = number * MANY_MORE
-    if number <= FEW:
+    are_few = number <= FEW
+    starts = surveyed_rows[0]["first"], surveyed_rows[0]["last_start"]
+    if known := await find_known(*starts, surveyed_rows[0]["ids"] if are_few else None):
+        return Unclear.of_known(project_id, known) if are_few else Unclear.of_parents(project_id, known.ids)
+    if are_few:
         return Unclear()
-    if (known := await known_parents(surveyed_rows[0]["first"], surveyed_rows[0]["last_start"])) is not None:
-        return Unclear.of_parents(project_id, known)
     if await calls.count_documents(match, session=session, limit=limit) == limit:
         return Unclear()
     parents = await _parents(calls, project_id, match | {"usage": {"$exists": True}}, session)

@@ -287,7 +287,7 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     assert found.parents == (None if parents is None else [f"{PROJECT}:{call_id(number)}" for number in parents])
 
 
-async def unknown(_first: int, _last: int) -> None:
+async def unknown(_first: int, _last: int, _ids: object) -> None:
     """Know no parents, as before roll-ups are ready."""
 
 

@@ -116,6 +116,36 @@ async def test_rollups_say_which_calls_have_children_that_report_usage(
 
 
 @pytest.mark.usefixtures("family")
+async def test_of_a_few_calls_only_known_parents_and_those_of_live_hours_have_their_children_looked_up(
+    calls: CallsStore, database: Database, settling: Settling, commands: Commands
+) -> None:
+    async def tokens(*numbers: int) -> dict[str, int]:
+        commands.sent.clear()
+        ids = CallsFilter(call_ids=[call_id(number) for number in numbers])
+        return await own_tokens(database, query=ONE_BY_ONE, calls_filter=ids)
+
+    def looked_up() -> list[object]:
+        stages = [
+            stage
+            for _, body in commands.sent
+            for union in body.get("pipeline", ())
+            for stage in union.get("$unionWith", {}).get("pipeline", ())
+        ]
+        return [stage["$match"]["$or"] for stage in stages if "usage_scope" in stage.get("$match", ())]
+
+    assert await tokens(CHILD, OTHER) == {"op2": 30, "op3": 50}
+    assert looked_up() == []
+    assert await tokens(PARENT, OTHER) == {"op1": 70, "op3": 50}
+    assert looked_up() == [[{"_id": {"$in": [f"{PROJECT}:{call_id(PARENT)}"]}}]]
+
+    await write(calls, 4, LATER + 2 * HOUR, 20, OTHER)
+    assert await tokens(OTHER, 4) == {"op3": 30, "op4": 20}
+    await settle(settling)
+    assert await tokens(OTHER, 4) == {"op3": 30, "op4": 20}
+    assert looked_up() == [[{"_id": {"$in": [f"{PROJECT}:{call_id(OTHER)}"]}}]]
+
+
+@pytest.mark.usefixtures("family")
 @pytest.mark.parametrize("is_live", [False, True])
 async def test_only_parents_of_the_time_range_are_read(
     calls: CallsStore,
