@@ -132,55 +132,6 @@ async def test_running_trace_grows_while_one_watches(explorer: ExplorerPage, pro
     await page.get_by_text("the end").first.wait_for()
 
 
-async def test_rows_of_an_evaluation_are_filtered_by_scores(explorer: ExplorerPage) -> None:
-    page, field = explorer.page, explorer.page.get_by_role("combobox")
-    await explorer.open(p=PROJECT_ID, v="evaluations")
-    await page.locator("tbody a").first.click()
-    await explorer.first_row()
-    heads = await page.get_by_role("columnheader").all_inner_texts()
-    at = next(at for at, head in enumerate(heads) if "helpfulness.grade" in head)
-
-    async def grades() -> list[str]:
-        return [await row.get_by_role("cell").nth(at).inner_text() for row in await explorer.rows().all()]
-
-    assert any(float(grade) > 3 for grade in await grades() if grade)
-    await field.fill("grade")
-    await page.get_by_role("option", name="scores.helpfulness.grade").click()
-    assert await field.input_value() == "scores.helpfulness.grade = "
-    await field.fill("scores.helpfulness.grade <= 3")
-    await page.keyboard.press("Enter")
-    await explorer.wait_for_state(f="scores.helpfulness.grade:lte:3")
-    await explorer.first_row()
-    assert all(float(grade) <= 3 for grade in await grades())
-
-    await field.fill("scores.helpfulness.grade > 100")
-    await page.keyboard.press("Enter")
-    await page.get_by_role("heading", name="No row matches").wait_for()
-    await page.get_by_role("link", name="Show all").click()
-    await explorer.first_row()
-
-    await field.fill("nonsense = 1")
-    await page.keyboard.press("Enter")
-    await page.get_by_role("alert").get_by_text("there is no field 'nonsense'").wait_for()
-
-
-async def test_opened_row_of_an_evaluation_is_in_the_address(explorer: ExplorerPage) -> None:
-    page, opened = explorer.page, explorer.page.get_by_label("Selected example")
-    await explorer.open(p=PROJECT_ID, v="evaluations")
-    await page.locator("tbody a").first.click()
-    await explorer.first_row()
-    await explorer.rows().nth(2).get_by_role("link").click()
-    await opened.get_by_role("link", name="open its trace").wait_for()
-    shown = await opened.inner_text()
-
-    await page.reload()
-    await opened.get_by_role("link", name="open its trace").wait_for()
-    assert await opened.inner_text() == shown
-    await page.keyboard.press("Escape")
-    await explorer.wait_for_state(row=None)
-    assert await opened.count() == 0
-
-
 @pytest.mark.parametrize("name", ["user name", "a:b", "http/url", "größe", "in[0]"])
 async def test_condition_on_any_path_is_a_filter(explorer: ExplorerPage, project: str, name: str) -> None:
     page, field = explorer.page, explorer.page.get_by_role("combobox")
@@ -339,7 +290,7 @@ async def test_charts_zoom_and_lead_to_the_calls_of_a_point(explorer: ExplorerPa
     assert explorer.state["m"] == ["calls"]
 
 
-async def test_links_lead_from_a_thread_to_its_trace_and_to_the_prompt_and_back(explorer: ExplorerPage) -> None:
+async def test_links_lead_from_a_thread_to_its_trace_and_back_and_to_the_prompt(explorer: ExplorerPage) -> None:
     page = explorer.page
     await explorer.open(p=PROJECT_ID, v="threads")
     await (await explorer.first_row()).get_by_role("link").first.click()
@@ -351,13 +302,6 @@ async def test_links_lead_from_a_thread_to_its_trace_and_to_the_prompt_and_back(
     await page.get_by_role("link", name="support-prompt").click()
     await page.get_by_role("link", name="compare").first.click()
     await page.locator(".difference .added").first.wait_for()
-    await explorer.choose_view("Evaluations")
-    for box in (0, 1):
-        await page.get_by_role("checkbox").nth(box).check()
-    await page.get_by_role("button", name=re.compile("Compare")).click()
-    await page.get_by_role("heading", name=re.compile("2 runs")).wait_for()
-    await page.locator(".wide").get_by_role("link").first.click()
-    await page.get_by_role("treeitem").first.wait_for()
 
 
 async def test_two_traces_show_their_first_difference(explorer: ExplorerPage, project: str) -> None:
