@@ -231,6 +231,7 @@ async def test_marked_rows_get_feedback_go_to_a_dataset_and_are_deleted(explorer
     boxes = page.get_by_label("Select this row")
     await boxes.nth(0).check()
     await boxes.nth(1).check()
+    await page.reload()
 
     await page.get_by_role("button", name="React with 👍").click()
     await page.get_by_text("is on 2 calls").wait_for()

@@ -257,6 +257,44 @@ async def test_keys_of_a_trace_fold_and_find_errors(explorer: ExplorerPage) -> N
     await page.locator(".call .exception").wait_for()
 
 
+async def test_search_folds_and_zoom_of_a_trace_are_in_its_address(explorer: ExplorerPage) -> None:
+    page, items = explorer.page, explorer.page.get_by_role("treeitem")
+    [found] = (await ask(explorer.url, ERRORS, p=PROJECT_ID))["traces"]["nodes"]
+    await explorer.open(p=PROJECT_ID, v="trace", t=found["traceId"])
+    await page.get_by_role("treeitem", selected=True).wait_for()
+    number = await items.count()
+    length = await page.evaluate("history.length")
+    search, whole = page.get_by_label("Search in the trace"), page.get_by_role("button", name="Whole time")
+    fold = items.get_by_role("button", name="Fold").nth(1)
+    await search.press_sequentially("answer")
+    await fold.click()
+    await page.locator(".steps canvas").hover()
+    await page.keyboard.down("Control")
+    for _ in range(3):
+        await page.mouse.wheel(0, -100)
+    await page.keyboard.up("Control")
+    await whole.wait_for()
+    await page.wait_for_url(re.compile("find=answer.*zoom=|zoom=.*find=answer"))
+    left = await items.count()
+    assert left < number
+    assert await page.evaluate("history.length") == length
+
+    before = explorer.state
+    assert set(before) == {"p", "v", "t", "find", "fold", "zoom"}
+    await page.reload()
+    await until(items.count, partial(eq, left))
+    assert await search.input_value() == "answer"
+    await whole.click()
+    await explorer.wait_for_state(zoom=None)
+
+    # Another trace begins without them, and the way back brings them again.
+    await page.keyboard.press("]")
+    await until(lambda: asyncio.sleep(0, explorer.state), lambda state: set(state) == {"p", "v", "t"})
+    await page.go_back()
+    await until(items.count, partial(eq, left))
+    assert await search.input_value() == "answer"
+
+
 async def test_documented_walk_leads_from_the_first_page_to_the_prompt(explorer: ExplorerPage) -> None:
     page = explorer.page
     await explorer.open()

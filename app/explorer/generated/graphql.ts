@@ -887,6 +887,14 @@ export type ValuesQueryVariables = Exact<{
 
 export type ValuesQuery = { calls: { nodes: Array<{ id: string, inputs?: unknown, output?: unknown, attributes?: unknown, summary?: unknown }> } | null };
 
+export type MarkedCallsQueryVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+}>;
+
+
+export type MarkedCallsQuery = { calls: { nodes: Array<{ id: string, ref: string, traceId: string }> } | null };
+
 export type TracesCountQueryVariables = Exact<{
   projectId: string;
   filter?: CallsFilter | null | undefined;
@@ -2100,6 +2108,17 @@ export const ValuesDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:6a124d9a674fff354632927cff10f98b126a5d0025b670bf6b0c9bd7d0668330"}) as unknown as TypedDocumentString<ValuesQuery, ValuesQueryVariables>;
+export const MarkedCallsDocument = new TypedDocumentString(`
+    query MarkedCalls($projectId: ID!, $callIds: [ID!]!) {
+  calls(projectId: $projectId, filter: {callIds: $callIds}, first: 100) {
+    nodes {
+      id
+      ref
+      traceId
+    }
+  }
+}
+    `, {"hash":"sha256:9fff7e144dd17e1cdda33952befbacb018925710ce69d296e4ccf119c668823e"}) as unknown as TypedDocumentString<MarkedCallsQuery, MarkedCallsQueryVariables>;
 export const TracesCountDocument = new TypedDocumentString(`
     query TracesCount($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $totals: QueryInput) {
   traces(
