@@ -441,6 +441,7 @@ function Waterfall({
               role="treeitem"
               aria-level={step.depth + 1}
               aria-selected={step.call.id === selected}
+              aria-description={criticalText(step)}
               aria-expanded={step.children.length ? !folded.has(step.call.id) : undefined}
               class={`step${step.hasError ? " has-error" : ""}${matches && !matches.has(step.call.id) ? " faint" : ""}`}
               style={{ top: (first + at) * ROW, width: treeWidth, paddingLeft: 4 + Math.min(step.depth, 14) * 14 }}
@@ -490,6 +491,12 @@ function Waterfall({
       )}
     </section>
   );
+}
+
+/** Return how much of the critical path is in a call, which the canvas shows as a line; undefined if it is none. */
+function criticalText({ critical }: Step): string | undefined {
+  const length = critical.reduce((sum, [from, to]) => sum + to - from, 0);
+  return length > 0 ? `${duration(length)} on the critical path` : undefined;
 }
 
 /** Return the folded calls of a trace, which are in the address unless they are too many, and a function that sets them. */
@@ -658,8 +665,11 @@ function draw(canvas: HTMLCanvasElement, picture: Picture): void {
     }
     context.fillStyle = colour("text");
     for (const [begin, end] of step.critical) {
-      const [a, b] = [Math.max(0, x(begin)), Math.min(width, Math.max(x(begin) + 1, x(end)))];
-      if (b > a) context.fillRect(a, y + 4, b - a, 2);
+      // On whole pixels, so that a short part is as dark as a long one.
+      if (x(end) < 0 || x(begin) > width) continue;
+      const a = Math.min(width - 1, Math.round(Math.max(0, x(begin))));
+      const b = Math.max(a + 1, Math.round(Math.min(width, x(end))));
+      context.fillRect(a, y + 4, b - a, 2);
     }
     const cost = usage.get(step.call.id)?.ownUsage.cost;
     const label = `${duration(step.end - step.start)}${cost ? ` · ${money(cost)}` : ""}`;

@@ -25,6 +25,19 @@ CREATE_OBJECT = "mutation ($o: ObjSchemaForInsert!) { objCreate(obj: $o) { diges
 ERRORS = "query ($p: ID!) { traces(projectId: $p, filter: { statuses: [ERROR] }, first: 1) { nodes { traceId } } }"
 TUESDAY = 1
 BOUNDS = ((min, "bucketStart"), (max, "bucketEnd"))
+# Whether each of the first rows on the screen has a line of the critical path above its bar, in the colour of texts.
+HAS_LINE = """
+(canvas, number) => {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = getComputedStyle(document.body).color;
+  context.fillRect(0, 0, 1, 1);
+  const colour = context.getImageData(0, 0, 1, 1).data.join();
+  return Array.from({ length: Math.min(number, Math.floor(canvas.height / 28)) }, (_, row) => {
+    const line = canvas.getContext("2d").getImageData(0, row * 28 + 5, canvas.width, 1).data;
+    return Array.from({ length: canvas.width }, (_, x) => line.slice(4 * x, 4 * x + 4).join()).includes(colour);
+  });
+}
+"""
 FEEDBACK = "query ($p: ID!) { feedback(projectId: $p) { nodes { feedbackType payload } } }"
 
 
@@ -327,8 +340,16 @@ async def test_documented_walk_leads_from_the_first_page_to_the_prompt(explorer:
 
     await (await explorer.first_row()).get_by_role("link").first.click()
     drawer = page.get_by_label("Selected trace")
-    await drawer.get_by_role("treeitem").first.wait_for()
-    await drawer.locator(".steps canvas").click(position={"x": 20, "y": 14})
+    items = drawer.get_by_role("treeitem")
+    await items.first.wait_for()
+    canvas = drawer.locator(".steps canvas")
+    texts = [await item.get_attribute("aria-description") for item in await items.all()]
+    assert any(text and text.endswith(" on the critical path") for text in texts[1:])
+    is_critical = [text is not None for text in texts]
+    await until(
+        partial(canvas.evaluate, HAS_LINE, len(texts)), lambda has: len(has) > 2 and has == is_critical[: len(has)]
+    )
+    await canvas.click(position={"x": 20, "y": 14})
     await drawer.get_by_role("treeitem", selected=True).get_by_text("assistant.answer").wait_for()
     await drawer.get_by_role("tab", name="Data").click()
     await drawer.get_by_role("link", name=re.compile("^object.support-assistant")).first.click()
@@ -366,10 +387,13 @@ async def test_model_call_runs_again_beside_the_original(
     await page.get_by_text("nonsense is no parameter").wait_for()
     await parameters.fill('{"temperature": 0.25}')
     await page.get_by_label("Message of the user").fill("Why not?")
-    await model.fill("held")
+    await model.fill("paused")
     await run.click()
 
+    # The provider sends the rest only after somebody has seen this part.
+    await answers.get_by_text("You said: ", exact=True).wait_for()
     await answers.get_by_text("streams").wait_for()
+    assert await answers.get_by_role("link", name="open", exact=True).count() == 0
     stand_in.is_released = True
     await answers.get_by_text("You said: Why not?", exact=True).wait_for()
     await answers.get_by_role("link", name="open", exact=True).wait_for()
