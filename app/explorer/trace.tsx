@@ -139,15 +139,7 @@ export function TracePanel({
         <h1>
           <Status status={trace?.status} /> {trace?.name ?? " "}
         </h1>
-        <dl>
-          <Total name="Duration">{trace?.status === "RUNNING" ? "running" : duration(trace?.latencyMs)}</Total>
-          <Total name="Cost">{money(trace?.totalCost)}</Total>
-          <Total name="Tokens">{count(trace?.totalTokens)}</Total>
-          <Total name="Calls">{count(calls.isWhole ? calls.byId.size : trace?.numCalls)}</Total>
-          <Total name="Errors">{trace?.numErrors ? <span class="error">{count(trace.numErrors)}</span> : "0"}</Total>
-          <Total name="Started">
-            <Time at={trace?.startedAt} />
-          </Total>
+        <dl class="context">
           {trace?.userId && <Total name="User">{trace.userId}</Total>}
           {trace?.threadId && (
             <Total name="Thread">
@@ -165,6 +157,16 @@ export function TracePanel({
               ))}
             </Total>
           ) : null}
+        </dl>
+        <dl>
+          <Total name="Duration">{trace?.status === "RUNNING" ? "running" : duration(trace?.latencyMs)}</Total>
+          <Total name="Cost">{money(trace?.totalCost)}</Total>
+          <Total name="Tokens">{count(trace?.totalTokens)}</Total>
+          <Total name="Calls">{count(calls.isWhole ? calls.byId.size : trace?.numCalls)}</Total>
+          <Total name="Errors">{trace?.numErrors ? <span class="error">{count(trace.numErrors)}</span> : "0"}</Total>
+          <Total name="Started">
+            <Time at={trace?.startedAt} />
+          </Total>
           <Total name="Trace">
             <code title={traceId}>{shortId(traceId)}</code> <Copy text={traceId} title="Copy the id of the trace" />
           </Total>
@@ -174,7 +176,9 @@ export function TracePanel({
       {calls.error && <Problem error={calls.error} retry={retry} />}
       <div class="panes">
         {calls.byId.size === 0 ? (
-          <Skeleton />
+          <div class="waterfall">
+            <Skeleton />
+          </div>
         ) : (
           <Waterfall timeline={timeline} usage={usage} selected={selected} isWhole={calls.isWhole} />
         )}

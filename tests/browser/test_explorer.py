@@ -12,7 +12,7 @@ import pytest
 
 from app.demo import PROJECT_ID
 from tests.app.command import serving
-from tests.browser.explorer_page import ExplorerPage, ask, demo_states, log
+from tests.browser.explorer_page import ExplorerPage, ask, log
 from tests.browser.graphiql_page import until
 from tests.free_ports import free_port
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id traceId } }"
 END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-WIDTHS = (2560, 1280, 380)
 VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
 
 
@@ -317,17 +315,6 @@ async def test_two_traces_show_their_first_difference(explorer: ExplorerPage, pr
     search, guess = await explorer.page.locator(".differs").all_inner_texts()
     assert "search" in search
     assert "guess" in guess
-
-
-async def test_views_fit_any_width(explorer: ExplorerPage) -> None:
-    page = explorer.page
-    for state in await demo_states(explorer.url):
-        await explorer.open(**state)
-        await explorer.content()
-        for width in WIDTHS:
-            await page.set_viewport_size({"width": width, "height": 900})
-            said = f"({{ overflow: {OVERFLOW}, width: {width}, state: {json.dumps(state)} }})"
-            await until(partial(page.evaluate, said), lambda measured: measured["overflow"] <= 0)
 
 
 async def test_server_that_stops_and_returns_costs_one_retry(
