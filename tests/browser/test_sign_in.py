@@ -1,12 +1,16 @@
 """Tests of keys in the Explorer: sign-in at an issuer, keys that end while the page is open, and roles."""
 
+import asyncio
 import json
+import os
+import shutil
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -364,6 +368,44 @@ async def test_page_hides_what_the_role_may_not_do(
     everything = ["Unmark", "👍", "👎", "Add to a dataset", "Compare", "Delete"]
     assert marked == (everything if role is Role.WRITER else ["Unmark", "Compare"])
     assert may_note == (role is Role.WRITER)
+
+
+async def test_copied_query_runs_as_curl_and_as_python(chromium: "Browser", serve: Serve, database: Database) -> None:
+    key = await KeysStore(database, settle_seconds=0).create([Grant(PROJECT, Role.READER)])
+    condition = """inputs.city:is-not:it's "$HOME" `pwd` \\n\n\\\\"""
+    with serve() as url:
+        address = f"{url}/?{urlencode({'p': PROJECT, 'v': 'traces', 'm': 'calls', 'f': condition})}"
+        async with opened(chromium, address) as page:
+            await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            async with page.expect_response(
+                lambda response: response.ok and "query Calls(" in (response.request.post_data or "")
+            ) as first:
+                await enter(page, key.text)
+            shown = await (await first.value).json()
+            await page.keyboard.press(".")
+            query = page.locator(".query").filter(has=page.get_by_role("heading", name="Calls", exact=True))
+            programs = {"Python": [sys.executable, "-c"], "curl": ["bash", "-c"]}
+            if shutil.which("curl") is None:
+                del programs["curl"]
+            answers = {}
+            for name, program in programs.items():
+                await query.get_by_role("button", name=f"Copy as {name}").click()
+                text = await page.evaluate("navigator.clipboard.readText()")
+                answers[name] = await output_of(*program, text, LOOMQL_KEY=key.text)
+
+    assert len(shown["data"]["calls"]["nodes"]) == 2
+    assert answers == dict.fromkeys(programs, shown)
+
+
+async def output_of(*command: str, **environment: str) -> object:
+    """Return the JSON that a program prints."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=pipe, stderr=pipe, env={"PATH": os.environ["PATH"], **environment}
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return json.loads(output)
 
 
 async def test_page_works_where_only_its_documents_are_trusted(
