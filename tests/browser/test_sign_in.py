@@ -105,6 +105,7 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
     chromium: "Browser", serve: Serve, issuer: StandInIssuer
 ) -> None:
     issuer.exchange_url = issuer.url.replace("127.0.0.1", "localhost") + "/token"
+    issuer.ends_sessions = True
     asked_for: list[str] = []
     with serve(**at(issuer)) as url:
         async with opened(chromium, url + ADDRESS) as page:
@@ -119,6 +120,7 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
             assert response
             policy = response.headers["content-security-policy"]
             await page.get_by_role("button", name="Sign out").click()
+            await page.get_by_role("link", name="Continue").click()
             await form(page).wait_for()
             assert page.url == url + ADDRESS
             kept = await page.evaluate("JSON.stringify(sessionStorage)")
@@ -128,6 +130,9 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
     assert asked["tenant"] == ["acme"]
     assert "audience" not in asked
     assert [grant["redirect_uri"] for grant in issuer.grants] == [f"{url}/"]
+    [ended] = issuer.ended
+    assert ended.pop("state")
+    assert ended == {"tenant": "acme", "client_id": CLIENT, "post_logout_redirect_uri": f"{url}/"}
     port = urlsplit(issuer.url).port
     assert f"connect-src 'self' http://127.0.0.1:{port} http://localhost:{port};" in policy
     assert kept == "{}"
