@@ -217,7 +217,15 @@ function Waiting({ project, onArrival }: { project: string; onArrival: () => voi
       onArrival();
       return callEvents.cursor;
     };
-    watch(NewCallsDocument, { projectId: project }, abort.signal, arrived, () => undefined);
+    const start = async () => {
+      const { callEventsCursor } = await ask(EventsCursorDocument, { projectId: project }, abort.signal);
+      const variables = { projectId: project, after: callEventsCursor };
+      watch(NewCallsDocument, variables, abort.signal, arrived, () => undefined);
+      // A call may have arrived since the page counted none.
+      onArrival();
+    };
+    // Without a cursor the page still reacts to a reload; the count tells what is wrong with the server.
+    start().catch(() => undefined);
     return () => abort.abort();
   }, [project]);
   return (

@@ -107,7 +107,6 @@ async def test_running_trace_grows_while_one_watches(explorer: ExplorerPage, pro
     await explorer.open(p=project, v="trace", t=root["traceId"])
     await page.get_by_role("treeitem").first.wait_for()
     await until(lambda: page.get_by_role("treeitem").count(), lambda number: number == 1)
-    await asyncio.sleep(1)  # the subscription begins after the first page
 
     child = {**begun, "opName": "step", "traceId": root["traceId"], "parentId": root["id"]}
     await ask(explorer.url, START, start=child)
@@ -192,7 +191,7 @@ async def test_live_rows_wait_behind_a_button(explorer: ExplorerPage, project: s
     await log(explorer.url, project, opName="first")
     await explorer.open(p=project, v="traces", live="")
     await explorer.first_row()
-    await asyncio.sleep(1)
+    await explorer.settled()
 
     await log(explorer.url, project, opName="second")
     await page.get_by_role("button", name="1 new").wait_for()
@@ -210,7 +209,6 @@ async def test_empty_project_shows_how_to_send_and_reacts_to_the_first_call(
     await explorer.open(p=project, v="traces")
     await page.get_by_role("heading", name=f"No calls in {project} yet").wait_for()
     assert await page.get_by_text(f"{explorer.url}/v1/traces").count() == 1
-    await asyncio.sleep(1)
 
     await log(explorer.url, project)
 
@@ -277,7 +275,7 @@ async def test_charts_zoom_and_lead_to_the_calls_of_a_point(explorer: ExplorerPa
     await until(lambda: asyncio.sleep(0, explorer.state), lambda state: "from" in state and "to" in state)
     await page.get_by_role("link", name="by model").click()
     await page.get_by_text("Calls by model").wait_for()
-    await page.wait_for_timeout(500)
+    await explorer.settled()
 
     # The middle of a bar is to the right of its start.
     for share in (0.15, 0.3, 0.45, 0.6, 0.75):
@@ -330,7 +328,7 @@ async def test_server_that_stops_and_returns_costs_one_retry(
         async with page.expect_response(re.compile("evaluations")):  # other views load after the first one
             await explorer.open(p=project, v="traces")
         await explorer.first_row()
-        await page.wait_for_load_state("networkidle")
+        await explorer.settled()
         server.process.kill()
         await explorer.choose_view("Evaluations")
         await page.get_by_role("alert").get_by_text("The server does not answer").wait_for()

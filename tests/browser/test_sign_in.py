@@ -23,6 +23,7 @@ from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
 from tests.app.auth.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
+from tests.browser.explorer_page import TWO_FRAMES
 from tests.browser.graphiql_page import until
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start, trace_id
@@ -240,11 +241,15 @@ def brief(issuer: StandInIssuer, seconds: int = 4) -> dict[str, object]:
     return {"iat": now, "exp": now + seconds}
 
 
-async def test_ended_token_is_renewed_without_a_question(
-    chromium: "Browser", serve: Serve, issuer: StandInIssuer
-) -> None:
-    issuer.gives_refresh_tokens = True
-    with serve(**at(issuer)) as url:
+async def test_ended_token_is_renewed_or_asked_for_in_place(chromium: "Browser", serve: Serve) -> None:
+    # Side by side, because each waits until its token ends.
+    refuses = (ended_token_is_asked_for(chromium, serve, gives_refresh_tokens=gives) for gives in (False, True))
+    await asyncio.gather(ended_token_is_renewed(chromium, serve), *refuses)
+
+
+async def ended_token_is_renewed(chromium: "Browser", serve: Serve) -> None:
+    with stand_in_issuer() as issuer, serve(**at(issuer)) as url:
+        issuer.gives_refresh_tokens = True
         async with opened(chromium, url + ADDRESS) as page:
             issuer.id_token = brief(issuer)
             await sign_in(page)
@@ -258,12 +263,9 @@ async def test_ended_token_is_renewed_without_a_question(
     assert [grant["grant_type"] for grant in issuer.grants] == ["authorization_code", "refresh_token"]
 
 
-@pytest.mark.parametrize("gives_refresh_tokens", ["no", "one that it refuses"])
-async def test_ended_token_that_cannot_be_renewed_is_asked_for(
-    chromium: "Browser", serve: Serve, issuer: StandInIssuer, gives_refresh_tokens: str
-) -> None:
-    issuer.gives_refresh_tokens = gives_refresh_tokens != "no"
-    with serve(**at(issuer)) as url:
+async def ended_token_is_asked_for(chromium: "Browser", serve: Serve, *, gives_refresh_tokens: bool) -> None:
+    with stand_in_issuer() as issuer, serve(**at(issuer)) as url:
+        issuer.gives_refresh_tokens = gives_refresh_tokens
         async with opened(chromium, url + ADDRESS) as page:
             issuer.id_token = brief(issuer)
             await sign_in(page)
@@ -365,9 +367,10 @@ async def test_page_hides_what_the_role_may_not_do(
             await page.get_by_role("row").get_by_role("checkbox").nth(1).check()
             marked = await page.get_by_role("group", name="Marked rows").get_by_role("button").all_inner_texts()
 
-            await page.goto(f"{url}/?p={PROJECT}&v=trace&t={trace_id(1)}&call={call_id(1)}&tab=feedback")
+            async with page.expect_response(lambda response: "query Role(" in (response.request.post_data or "")):
+                await page.goto(f"{url}/?p={PROJECT}&v=trace&t={trace_id(1)}&call={call_id(1)}&tab=feedback")
             await page.get_by_role("tab", name="Feedback").wait_for()
-            await page.wait_for_load_state("networkidle")
+            await page.evaluate(TWO_FRAMES)
             may_note = await page.get_by_label("Note").is_visible()
 
     everything = ["Unmark", "👍", "👎", "Add to a dataset", "Compare", "Delete"]
