@@ -6,6 +6,7 @@ A function of the test chooses the response; without one, the name of the model 
     limited-<n>       429 for the first n requests of that model, then a completion
     slow-<seconds>    a completion after that many seconds
     held              a completion once the test sets `is_released`
+    paused            a stream that stops in the middle of the text until the test sets `is_released`
     cut               a response whose connection breaks in the middle
     unfinished        a stream that closes cleanly before the completion is finished
     no-json           an HTML page
@@ -52,6 +53,8 @@ PNG: Final = base64.b64decode(
 )
 _MODEL: Final = re.compile(r"([a-z][a-z-]*?)(?:-([0-9.]+))?")
 _CHUNK: Final = 10_000
+_HALF: Final = 3
+"""Chunks that a paused stream sends first."""
 
 
 class CutOffError(Exception):
@@ -180,6 +183,9 @@ class StandIn:
             async for chunk in _chunks(body, message):
                 yield f"data: {json.dumps(chunk)}\n\n"
                 self.sent_chunks += 1
+                is_half = body["model"] == "paused" and self.sent_chunks == _HALF
+                while is_half and not self.is_released:  # noqa: ASYNC110 -- a test's thread sets it
+                    await asyncio.sleep(0.02)
             yield "data: [DONE]\n\n"
         except (asyncio.CancelledError, GeneratorExit):
             self.left += 1

@@ -14,8 +14,15 @@ export type Change = Record<string, string | readonly string[] | null>;
 /** Names of values that stay when a link leads to another view: the project and the range of times. */
 const KEPT = ["p", "from", "to", "utc"];
 
+/** Names of values that end when another value changes: those within a trace, and the marks of a list. */
+const ENDED: Record<string, string[]> = { t: ["call", "find", "fold", "zoom"] };
+for (const name of ["m", "q", "f", "dsl", "from", "to"]) ENDED[name] = ["mark"];
+
 const changed = (start: URLSearchParams, change: Change): URLSearchParams => {
   const next = new URLSearchParams(start);
+  for (const [name, value] of Object.entries(change)) {
+    if (String(value ?? "") !== start.getAll(name).join()) for (const each of ENDED[name] ?? []) next.delete(each);
+  }
   for (const [name, value] of Object.entries(change)) {
     next.delete(name);
     for (const each of typeof value === "string" ? [value] : (value ?? [])) next.append(name, each);

@@ -52,10 +52,18 @@ async function finishSignIn(issuer: Issuer): Promise<void> {
   );
 }
 
-const given = address.peek();
-const isAnswer = given.has("state") && (given.has("code") || given.has("error"));
-/** Settled once the issuer's answer, if the address is one, has become a key or an error. */
-export const signedIn = issuer && isAnswer ? finishSignIn(issuer) : Promise.resolve();
+async function finishSignOut(): Promise<void> {
+  const href = (await import("./oidc")).hrefBeforeSignOut(address.peek());
+  if (href !== null) go(href, { replace: true });
+}
+
+async function finishAtIssuer(issuer: Issuer): Promise<void> {
+  const given = address.peek();
+  if (given.has("state")) await (given.has("code") || given.has("error") ? finishSignIn(issuer) : finishSignOut());
+}
+
+/** Settled once the issuer's answer, if the address is one, has become a key, an error, or the address before. */
+export const signedIn = issuer ? finishAtIssuer(issuer) : Promise.resolve();
 
 /** Use a key that a person enters. */
 export function enterKey(text: string): void {
@@ -67,10 +75,12 @@ export function enterKey(text: string): void {
   });
 }
 
-/** Forget the key and all that it showed. */
-export function signOut(): void {
+/** Forget the key and all that it showed. A person who signed in at the issuer signs out there, too. */
+export async function signOut(): Promise<void> {
+  const isOfIssuer = session.peek()?.token !== undefined;
   enterKey("");
-  window.location.reload();
+  const hasLeft = issuer && isOfIssuer && (await (await import("./oidc")).signOutAt(issuer));
+  if (!hasLeft) window.location.reload();
 }
 
 /** Return the key; a token that ends soon, or that the server `isRefused`, is renewed first if the issuer allows it. */

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { address } from "./address";
+import { address, go, here } from "./address";
 import type { ApiError } from "./api";
 import { absoluteTime, relativeTime } from "./formats";
 import type { CallKind, TraceStatus } from "./generated/graphql";
@@ -274,6 +274,34 @@ export function useStored<T>(name: string, initial: T): [T, (value: T) => void] 
     }
   };
   return [value, set];
+}
+
+/** Pause in milliseconds after which a value that changes fast is in the address; browsers refuse a change for each key. */
+const SETTLED = 250;
+
+/**
+ * Return a value of the address, and a function that changes it while somebody types or drags: at once on the screen, and
+ * in the address after a pause, without an entry in the history.
+ */
+export function useTyped(name: string): [string | null, (value: string | null) => void] {
+  const given = address.value.get(name);
+  const [typed, setTyped] = useState<{ value: string | null } | null>(null);
+  const written = useRef(given);
+  useEffect(() => {
+    // A new value of the address is the one that was written, after which somebody may have typed on, or that of another
+    // entry of the history.
+    const isWritten = given === written.current;
+    setTyped((latest) => (isWritten && latest?.value !== given ? latest : null));
+  }, [given]);
+  useEffect(() => {
+    if (!typed) return;
+    const timer = setTimeout(() => {
+      written.current = typed.value || null;
+      go(here({ [name]: written.current }), { replace: true });
+    }, SETTLED);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  return [typed ? typed.value : given, (value) => setTyped({ value })];
 }
 
 /** Follow the pointer from the start of a drag; `onMove` gets its horizontal place in the window. */

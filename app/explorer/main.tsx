@@ -139,7 +139,7 @@ function TopBar({ project, view }: { project: string | null; view: string }) {
       {pages.graphiql !== undefined && <a href={pages.graphiql}>GraphiQL</a>}
       {pages.docs !== undefined && <a href={pages.docs}>Docs</a>}
       {key.value && (
-        <button type="button" onClick={signOut}>
+        <button type="button" onClick={() => void signOut()}>
           Sign out
         </button>
       )}

@@ -1,10 +1,8 @@
 // Versioned objects: names, versions, their difference, and what used one; prompts as chats and datasets as tables.
 
-import { useState } from "preact/hooks";
-
 import { address, go, here, there } from "./address";
 import { ask, endpoint, useQuery, useShown } from "./api";
-import { Copy, Empty, Problem, Skeleton, Status, Time, useKeys } from "./components";
+import { Copy, Empty, Problem, Skeleton, Status, Time, useKeys, useTyped } from "./components";
 import { lineDifferences, sortedText } from "./differences";
 import { sortOf } from "./filters";
 import { bytes, count, exactCount, shortId } from "./formats";
@@ -33,11 +31,11 @@ function ObjectList({ project }: { project: string }) {
   const asked = address.value.get("class");
   const filter = { latestOnly: true, isOp: false, ...(asked && { baseObjectClasses: [asked] }) };
   const { data, error, retry } = useQuery(ObjectsDocument, { projectId: project, filter, first: PAGE });
-  const [typed, setTyped] = useState("");
+  const [typed, setTyped] = useTyped("name");
   if (error) return <Problem error={error} retry={retry} />;
   if (!data) return <Skeleton />;
   const objects = (data.objs?.nodes ?? []).filter(({ objectId }) =>
-    objectId.toLowerCase().includes(typed.toLowerCase()),
+    objectId.toLowerCase().includes((typed ?? "").toLowerCase()),
   );
   const classes = [...new Set(data.objs?.nodes.flatMap(({ baseObjectClass }) => baseObjectClass ?? []))].sort();
   return (
@@ -49,7 +47,7 @@ function ObjectList({ project }: { project: string }) {
           type="search"
           aria-label="Filter by name"
           placeholder="Filter by name"
-          value={typed}
+          value={typed ?? ""}
           onInput={(event) => setTyped(event.currentTarget.value)}
         />
         <span class="tabs" role="group" aria-label="Classes">

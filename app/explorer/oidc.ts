@@ -23,7 +23,13 @@ interface Token {
   refreshToken: string | null;
 }
 
-/** A sign-in that waits for the issuer's answer, kept in the tab because the page is left meanwhile. */
+/** A sign-out that waits for the issuer, kept in the tab because the page is left meanwhile. */
+interface Ended {
+  state: string;
+  href: string;
+}
+
+/** A sign-in that waits for the issuer's answer, kept in the same way. */
 interface Started {
   state: string;
   nonce: string;
@@ -40,6 +46,7 @@ interface Tokens {
 type Claims = { iss?: string; aud?: string | string[]; nonce?: string; iat?: number; nbf?: number; exp?: number };
 
 const STARTED = "loomql:sign-in";
+const ENDED = "loomql:sign-out";
 /** Time in milliseconds before its end at which a token is renewed, so that no request is under way with an old one. */
 const AHEAD = 30_000;
 /** Lifetime in seconds of a token that names no time at which it was made. */
@@ -94,15 +101,15 @@ async function read(url: string, form?: Record<string, string>): Promise<Record<
   );
 }
 
-async function discovered({ issuer }: Issuer): Promise<{ authorization: string; token: string }> {
+async function discovered({ issuer }: Issuer): Promise<{ authorization: string; token: string; end: unknown }> {
   const found = await read(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
-  const { authorization_endpoint: authorization, token_endpoint: token } = found;
+  const { authorization_endpoint: authorization, token_endpoint: token, end_session_endpoint: end } = found;
   if (found["issuer"] !== issuer || typeof authorization !== "string" || typeof token !== "string") {
     throw new SignInError(
       `The discovery document of ${issuer} is not valid: it names another issuer, or lacks an endpoint.`,
     );
   }
-  return { authorization, token };
+  return { authorization, token, end };
 }
 
 /** Leave the page for the issuer's. */
@@ -127,6 +134,30 @@ export async function signIn(issuer: Issuer): Promise<void> {
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   sessionStorage.setItem(STARTED, JSON.stringify(start));
   window.location.assign(url);
+}
+
+/** Leave the page for the one at which the issuer ends its session and leads back. False if it has none, or is away. */
+export async function signOutAt(issuer: Issuer): Promise<boolean> {
+  const end = await discovered(issuer).then(
+    (found) => found.end,
+    () => null,
+  );
+  if (typeof end !== "string") return false;
+  const ended: Ended = { state: random(), href: window.location.search || "?" };
+  const url = new URL(end);
+  const parameters = { client_id: issuer.clientId, post_logout_redirect_uri: redirectUri(), state: ended.state };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  sessionStorage.setItem(ENDED, JSON.stringify(ended));
+  window.location.assign(url);
+  return true;
+}
+
+/** Return the address at which the sign-out began that an answer of the issuer belongs to; null if it belongs to none. */
+export function hrefBeforeSignOut(answer: URLSearchParams): string | null {
+  const ended = JSON.parse(sessionStorage.getItem(ENDED) ?? "null") as Ended | null;
+  if (!ended || ended.state !== answer.get("state")) return null;
+  sessionStorage.removeItem(ENDED);
+  return ended.href;
 }
 
 /** Return the address at which the sign-in began. */

@@ -159,6 +159,47 @@ export function unfolded(steps: readonly Step[], folded: ReadonlySet<string>): S
   return shown;
 }
 
+/** Number of folds up to which they are in the address. */
+const MOST_FOLDS = 50;
+/** Text that stands for the folds of all calls below the roots. The folds that follow are then the other way round. */
+const ALL = "*";
+/** Characters by which a fold names its call. The first ones of an id often are a time, and those of a trace alike. */
+const named = (id: string) => id.slice(-8);
+
+/** Return the ids of calls below the roots that have calls below them. */
+export const foldable = (steps: readonly Step[]) =>
+  new Set(steps.filter(({ depth, children }) => depth > 0 && children.length > 0).map(({ call }) => call.id));
+
+const difference = (a: ReadonlySet<string>, b: ReadonlySet<string>) => [
+  ...[...a].filter((each) => !b.has(each)),
+  ...[...b].filter((each) => !a.has(each)),
+];
+
+/** Return the folds of a trace as texts for its address; null if they are too many. */
+export function foldTexts(steps: readonly Step[], folded: ReadonlySet<string>): string[] | null {
+  if (folded.size <= MOST_FOLDS) return [...folded].map(named);
+  const others = difference(folded, foldable(steps));
+  return others.length <= MOST_FOLDS ? [ALL, ...others.map(named)] : null;
+}
+
+/** Return the ids of the calls that the texts of an address fold. */
+export function foldsOf(steps: readonly Step[], texts: readonly string[]): ReadonlySet<string> {
+  if (texts.length === 0) return new Set();
+  const names = new Set(texts);
+  const isListed = ({ call, children }: Step) => children.length > 0 && names.has(named(call.id));
+  const listed = new Set(steps.filter(isListed).map(({ call }) => call.id));
+  return names.has(ALL) ? new Set(difference(foldable(steps), listed)) : listed;
+}
+
+/** Return a part of a trace's time as a text for its address. */
+export const zoomText = ([from, to]: readonly [number, number]) => `${+from.toFixed(3)}-${+to.toFixed(3)}`;
+
+/** Return the part of a trace's time that a text of an address stands for; null if it is none. */
+export function zoomOf(text: string | null): [number, number] | null {
+  const [, from, to] = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/.exec(text ?? "") ?? [];
+  return Number(from) < Number(to) ? [Number(from), Number(to)] : null;
+}
+
 /** Return round times for the marks of an axis from 0, about `number` of them. */
 export function ticks(from: number, to: number, number: number): number[] {
   const rough = (to - from) / Math.max(number, 1);

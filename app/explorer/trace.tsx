@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { address, go, here, there } from "./address";
 import { ApiError, ask, useQuery, useShown, watch } from "./api";
-import { Copy, Empty, Kind, now, Problem, Skeleton, Status, Time, useKeys, useSize } from "./components";
+import { Copy, Empty, Kind, now, Problem, Skeleton, Status, Time, useKeys, useSize, useTyped } from "./components";
 import { CallDetails } from "./details";
 import { count, duration, money, shortId } from "./formats";
 import {
@@ -18,7 +18,18 @@ import {
   type TreeCallFragment,
 } from "./generated/graphql";
 import { ROW } from "./grid";
-import { type Step, ticks, type Timeline, timelineOf, unfolded } from "./timeline";
+import {
+  foldable,
+  foldsOf,
+  foldTexts,
+  type Step,
+  ticks,
+  type Timeline,
+  timelineOf,
+  unfolded,
+  zoomOf,
+  zoomText,
+} from "./timeline";
 
 const PAGE = 5_000;
 
@@ -128,15 +139,7 @@ export function TracePanel({
         <h1>
           <Status status={trace?.status} /> {trace?.name ?? " "}
         </h1>
-        <dl>
-          <Total name="Duration">{trace?.status === "RUNNING" ? "running" : duration(trace?.latencyMs)}</Total>
-          <Total name="Cost">{money(trace?.totalCost)}</Total>
-          <Total name="Tokens">{count(trace?.totalTokens)}</Total>
-          <Total name="Calls">{count(calls.isWhole ? calls.byId.size : trace?.numCalls)}</Total>
-          <Total name="Errors">{trace?.numErrors ? <span class="error">{count(trace.numErrors)}</span> : "0"}</Total>
-          <Total name="Started">
-            <Time at={trace?.startedAt} />
-          </Total>
+        <dl class="context">
           {trace?.userId && <Total name="User">{trace.userId}</Total>}
           {trace?.threadId && (
             <Total name="Thread">
@@ -154,6 +157,16 @@ export function TracePanel({
               ))}
             </Total>
           ) : null}
+        </dl>
+        <dl>
+          <Total name="Duration">{trace?.status === "RUNNING" ? "running" : duration(trace?.latencyMs)}</Total>
+          <Total name="Cost">{money(trace?.totalCost)}</Total>
+          <Total name="Tokens">{count(trace?.totalTokens)}</Total>
+          <Total name="Calls">{count(calls.isWhole ? calls.byId.size : trace?.numCalls)}</Total>
+          <Total name="Errors">{trace?.numErrors ? <span class="error">{count(trace.numErrors)}</span> : "0"}</Total>
+          <Total name="Started">
+            <Time at={trace?.startedAt} />
+          </Total>
           <Total name="Trace">
             <code title={traceId}>{shortId(traceId)}</code> <Copy text={traceId} title="Copy the id of the trace" />
           </Total>
@@ -163,7 +176,9 @@ export function TracePanel({
       {calls.error && <Problem error={calls.error} retry={retry} />}
       <div class="panes">
         {calls.byId.size === 0 ? (
-          <Skeleton />
+          <div class="waterfall">
+            <Skeleton />
+          </div>
         ) : (
           <Waterfall timeline={timeline} usage={usage} selected={selected} isWhole={calls.isWhole} />
         )}
@@ -216,20 +231,22 @@ function Waterfall({
   selected: string | null;
   isWhole: boolean;
 }) {
-  const folded = useSignal<ReadonlySet<string>>(new Set());
-  const [search, setSearch] = useState("");
-  const steps = useMemo(() => unfolded(timeline.steps, folded.value), [timeline, folded.value]);
+  const [folded, setFolded] = useFolds(timeline);
+  const [search, setSearch] = useTyped("find");
+  const steps = useMemo(() => unfolded(timeline.steps, folded), [timeline, folded]);
   const [scroller, { width, height }] = useSize<HTMLDivElement>();
   const [top, setTop] = useState(0);
   const whole: [number, number] = [0, Math.max(1, timeline.end - timeline.start)];
-  const [zoom, setZoom] = useState<[number, number] | null>(null);
+  const [zoomed, setZoomed] = useTyped("zoom");
+  const zoom = useMemo(() => zoomOf(zoomed), [zoomed]);
+  const setZoom = (next: [number, number] | null) => setZoomed(next && zoomText(next));
   const [hovered, setHovered] = useState<{ step: Step; x: number; y: number } | null>(null);
   const range = zoom ?? whole;
   const treeWidth = Math.min(width, Math.max(180, Math.round(width * 0.42)));
   const barWidth = Math.max(0, width - treeWidth);
   const first = Math.max(0, Math.floor(top / ROW) - 2);
   const last = Math.min(steps.length, Math.ceil((top + height) / ROW) + 2);
-  const needle = search.trim().toLowerCase();
+  const needle = (search ?? "").trim().toLowerCase();
   const matches = useMemo(
     () =>
       needle
@@ -245,27 +262,35 @@ function Waterfall({
   const show = (step: Step) => {
     const ancestors = new Set<string>();
     for (let each = step.parent; each; each = each.parent) ancestors.add(each.call.id);
-    if ([...ancestors].some((id) => folded.value.has(id)))
-      folded.value = new Set([...folded.value].filter((id) => !ancestors.has(id)));
+    const left = new Set([...folded].filter((id) => !ancestors.has(id)));
+    if (left.size < folded.size) setFolded(left);
     go(here({ call: step.call.id }), { replace: true });
-    const index = unfolded(timeline.steps, folded.value).indexOf(step);
+    reveal(unfolded(timeline.steps, left).indexOf(step));
+  };
+  const reveal = (index: number) => {
     const element = scroller.current;
-    if (element && index >= 0) {
-      if (index * ROW < element.scrollTop) element.scrollTop = index * ROW;
-      else if ((index + 1) * ROW > element.scrollTop + height) element.scrollTop = (index + 1) * ROW - height;
-    }
+    if (!element || index < 0) return;
+    if (index * ROW < element.scrollTop) element.scrollTop = index * ROW;
+    else if ((index + 1) * ROW > element.scrollTop + height) element.scrollTop = (index + 1) * ROW - height;
   };
   const place = () => steps.findIndex(({ call }) => call.id === selected);
+  // A link may lead to a call that is far below.
+  const isRevealed = useRef(false);
+  useEffect(() => {
+    if (isRevealed.current || height === 0 || place() < 0) return;
+    isRevealed.current = true;
+    reveal(place());
+  });
   const move = (by: number) => {
     const step = steps[Math.min(steps.length - 1, Math.max(0, place() + by))];
     if (step) show(step);
   };
   const fold = (step: Step | undefined, isFolded: boolean) => {
-    if (!step || step.children.length === 0) return;
-    const next = new Set(folded.value);
+    if (!step || step.children.length === 0 || folded.has(step.call.id) === isFolded) return;
+    const next = new Set(folded);
     if (isFolded) next.add(step.call.id);
     else next.delete(step.call.id);
-    folded.value = next;
+    setFolded(next);
   };
   const jump = (test: (step: Step) => boolean) => {
     const from = selected ? timeline.steps.findIndex(({ call }) => call.id === selected) : -1;
@@ -362,7 +387,7 @@ function Waterfall({
           type="search"
           aria-label="Search in the trace"
           placeholder="Search in the trace"
-          value={search}
+          value={search ?? ""}
           onInput={(event) => setSearch(event.currentTarget.value)}
           onKeyDown={(event) => event.key === "Enter" && matches && jump(({ call }) => matches.has(call.id))}
         />
@@ -374,19 +399,8 @@ function Waterfall({
         >
           Next error
         </button>
-        <button
-          type="button"
-          onClick={() =>
-            (folded.value = folded.value.size
-              ? new Set()
-              : new Set(
-                  timeline.steps
-                    .filter((step) => step.depth > 0 && step.children.length > 0)
-                    .map(({ call }) => call.id),
-                ))
-          }
-        >
-          {folded.value.size ? "Unfold all" : "Fold all"}
+        <button type="button" onClick={() => setFolded(folded.size ? new Set() : foldable(timeline.steps))}>
+          {folded.size ? "Unfold all" : "Fold all"}
         </button>
         {zoom && (
           <button type="button" onClick={() => setZoom(null)}>
@@ -431,7 +445,8 @@ function Waterfall({
               role="treeitem"
               aria-level={step.depth + 1}
               aria-selected={step.call.id === selected}
-              aria-expanded={step.children.length ? !folded.value.has(step.call.id) : undefined}
+              aria-description={criticalText(step)}
+              aria-expanded={step.children.length ? !folded.has(step.call.id) : undefined}
               class={`step${step.hasError ? " has-error" : ""}${matches && !matches.has(step.call.id) ? " faint" : ""}`}
               style={{ top: (first + at) * ROW, width: treeWidth, paddingLeft: 4 + Math.min(step.depth, 14) * 14 }}
               onClick={() => show(step)}
@@ -441,20 +456,20 @@ function Waterfall({
                   type="button"
                   tabIndex={-1}
                   class="fold"
-                  aria-label={folded.value.has(step.call.id) ? "Unfold" : "Fold"}
+                  aria-label={folded.has(step.call.id) ? "Unfold" : "Fold"}
                   onClick={(event) => {
                     event.stopPropagation();
-                    fold(step, !folded.value.has(step.call.id));
+                    fold(step, !folded.has(step.call.id));
                   }}
                 >
-                  {folded.value.has(step.call.id) ? "▸" : "▾"}
+                  {folded.has(step.call.id) ? "▸" : "▾"}
                 </button>
               ) : (
                 <span class="fold" />
               )}
               <Kind kind={step.call.kind} />
               <span class="name">{step.call.traceName}</span>
-              {folded.value.has(step.call.id) && <span class="muted">+{count(step.size)}</span>}
+              {folded.has(step.call.id) && <span class="muted">+{count(step.size)}</span>}
               {step.call.status !== "SUCCESS" && <Status status={step.call.status} />}
             </div>
           ))}
@@ -480,6 +495,26 @@ function Waterfall({
       )}
     </section>
   );
+}
+
+/** Return how much of the critical path is in a call, which the canvas shows as a line; undefined if it is none. */
+function criticalText({ critical }: Step): string | undefined {
+  const length = critical.reduce((sum, [from, to]) => sum + to - from, 0);
+  return length > 0 ? `${duration(length)} on the critical path` : undefined;
+}
+
+/** Return the folded calls of a trace, which are in the address unless they are too many, and a function that sets them. */
+function useFolds({ steps }: Timeline): [ReadonlySet<string>, (next: ReadonlySet<string>) => void] {
+  const texts = address.value.getAll("fold");
+  const given = texts.join("\n");
+  const [many, setMany] = useState<ReadonlySet<string> | null>(null);
+  const folded = useMemo(() => (given ? foldsOf(steps, texts) : (many ?? new Set<string>())), [many, steps, given]);
+  const set = (next: ReadonlySet<string>) => {
+    const fold = foldTexts(steps, next);
+    setMany(fold ? null : next);
+    go(here({ fold }), { replace: true });
+  };
+  return [folded, set];
 }
 
 /** Return the tokens and the cost of a call with those below it, and its own if they differ; null without tokens. */
@@ -634,8 +669,11 @@ function draw(canvas: HTMLCanvasElement, picture: Picture): void {
     }
     context.fillStyle = colour("text");
     for (const [begin, end] of step.critical) {
-      const [a, b] = [Math.max(0, x(begin)), Math.min(width, Math.max(x(begin) + 1, x(end)))];
-      if (b > a) context.fillRect(a, y + 4, b - a, 2);
+      // On whole pixels, so that a short part is as dark as a long one.
+      if (x(end) < 0 || x(begin) > width) continue;
+      const a = Math.min(width - 1, Math.round(Math.max(0, x(begin))));
+      const b = Math.max(a + 1, Math.round(Math.min(width, x(end))));
+      context.fillRect(a, y + 4, b - a, 2);
     }
     const cost = usage.get(step.call.id)?.ownUsage.cost;
     const label = `${duration(step.end - step.start)}${cost ? ` · ${money(cost)}` : ""}`;

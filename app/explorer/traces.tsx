@@ -12,6 +12,7 @@ import { bound, type Condition, condition, type Mode, parseChip, type Period, so
 import { count, duration, exactCount, money } from "./formats";
 import {
   type CallRowFragment,
+  MarkedCallsDocument,
   CallsCountDocument,
   CallsDocument,
   EventsCursorDocument,
@@ -216,7 +217,15 @@ function Waiting({ project, onArrival }: { project: string; onArrival: () => voi
       onArrival();
       return callEvents.cursor;
     };
-    watch(NewCallsDocument, { projectId: project }, abort.signal, arrived, () => undefined);
+    const start = async () => {
+      const { callEventsCursor } = await ask(EventsCursorDocument, { projectId: project }, abort.signal);
+      const variables = { projectId: project, after: callEventsCursor };
+      watch(NewCallsDocument, variables, abort.signal, arrived, () => undefined);
+      // A call may have arrived since the page counted none.
+      onArrival();
+    };
+    // Without a cursor the page still reacts to a reload; the count tells what is wrong with the server.
+    start().catch(() => undefined);
     return () => abort.abort();
   }, [project]);
   return (
@@ -279,7 +288,7 @@ function Table({
   const [shown, setShown] = useState<[number, number]>([0, 0]);
   const { columns, paths, usable, isVisible, setVisible, addPath } = useColumns(mode, words !== null);
   const values = usePathValues(project, paths, rows, shown);
-  const [marked, setMarked] = useState<ReadonlyMap<string, Marked>>(new Map());
+  const [marked, setMarked] = useMarked(project);
   const selected = address.value.get(mode === "traces" ? "t" : "call");
   const hasDrawer = address.value.get("t") !== null;
   const key = (row: Row) => (mode === "traces" ? row.traceId : (row.callId ?? row.traceId));
@@ -297,10 +306,9 @@ function Table({
     })),
   ];
   const mark = (row: Row, isMarked: boolean) => {
-    const next = new Map(marked);
-    if (!isMarked) next.delete(key(row));
-    else if (row.callId && row.ref) next.set(key(row), { callId: row.callId, ref: row.ref, traceId: row.traceId });
-    setMarked(next);
+    const { callId, ref, traceId } = row;
+    const rest = marked.filter((each) => each.callId !== callId);
+    setMarked(isMarked && callId && ref ? [...rest, { callId, ref, traceId }] : rest);
   };
 
   return (
@@ -375,7 +383,7 @@ function Table({
             )}
           </Popover>
           <Popover label="Download">{() => <Downloads project={project} found={found} />}</Popover>
-          <Actions project={project} marked={[...marked.values()]} clear={() => setMarked(new Map())} again={again} />
+          <Actions project={project} marked={marked} clear={() => setMarked([])} again={again} />
         </div>
         {error && <Problem error={error} retry={() => (rows.error.value ? rows.retry() : again())} />}
         {rows.error.value && !rows.isRead ? null : !error && rows.end.value === 0 ? (
@@ -402,7 +410,7 @@ function Table({
             onOpen={(row) => go(there("trace", link(row)))}
             sort={words === null ? (sort ?? "-started_at") : null}
             onSort={(next) => go(here({ s: next }))}
-            marked={new Set(marked.keys())}
+            marked={new Set(marked.map(({ callId, traceId }) => (mode === "traces" ? traceId : callId)))}
             onMark={mark}
           />
         )}
@@ -421,6 +429,27 @@ function Table({
       )}
     </div>
   );
+}
+
+/** Number of marked rows up to which they are in the address. */
+const MOST_MARKS = 20;
+
+/** Return the marked rows of a list, which are in the address unless they are many, and a function that sets them. */
+function useMarked(project: string): [readonly Marked[], (next: readonly Marked[]) => void] {
+  const ids = address.value.getAll("mark");
+  const [many, setMany] = useState<readonly Marked[] | null>(null);
+  const known = useMemo(() => new Map<string, Marked>(), [project]);
+  const callIds = ids.filter((id) => !known.has(id)).slice(0, MOST_MARKS);
+  const given = callIds.length > 0 ? { projectId: project, callIds } : null;
+  const { data } = useQuery(MarkedCallsDocument, given, { isShown: false });
+  for (const { id, ref, traceId } of data?.calls?.nodes ?? []) known.set(id, { callId: id, ref, traceId });
+  const set = (next: readonly Marked[]) => {
+    for (const each of next) known.set(each.callId, each);
+    const isFew = next.length <= MOST_MARKS;
+    setMany(isFew ? null : next);
+    go(here({ mark: isFew ? next.map(({ callId }) => callId) : null }), { replace: true });
+  };
+  return [ids.length > 0 ? ids.flatMap((id) => known.get(id) ?? []) : (many ?? []), set];
 }
 
 /**

@@ -43,7 +43,15 @@ const watch = (request, connectionParams) => ({
   },
 });
 
-export function fetcher(request, options) {
+// The key or token that somebody gave the Explorer in this tab, unless the Headers tab has one.
+function withKey(options) {
+  const key = JSON.parse(sessionStorage.getItem("loomql:session") ?? "null")?.key;
+  const isGiven = Object.keys(options?.headers ?? {}).some((name) => name.toLowerCase() === "authorization");
+  return key && !isGiven ? { ...options, headers: { ...options?.headers, Authorization: `Bearer ${key}` } } : options;
+}
+
+export function fetcher(request, given) {
+  const options = withKey(given);
   const query = request.operationName === INTROSPECTION ? introspectionQuery : request.query;
   const operation = options?.documentAST && getOperationAST(options.documentAST, request.operationName);
   return operation?.operation === "subscription" ? watch(request, options.headers) : send({ ...request, query }, options);

@@ -18,10 +18,14 @@ export function Hints() {
   );
 }
 
+const hasExplorer = document.querySelector("meta[name=loomql-explorer]") !== null;
+
 const WITHOUT_KEY = {
   path: ["Headers"],
   code: "UNAUTHENTICATED",
-  message: 'The server needs a key. Enter it into the Headers tab below the query: {"Authorization": "Bearer KEY"}',
+  message:
+    'The server needs a key. Enter it into the Headers tab below the query: {"Authorization": "Bearer KEY"}' +
+    (hasExplorer ? " Or open the Explorer in this tab, and sign in or enter the key there." : ""),
 };
 
 function hintsOf(response) {

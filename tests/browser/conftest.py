@@ -1,18 +1,17 @@
 """Fixtures: a Chromium that reaches only this machine, and a server with the demo data."""
 
 import shutil
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.app.command import loomql, serving
+from tests.app.command import run_in_process, serving
 from tests.browser.explorer_page import ExplorerPage
 from tests.browser.graphiql_page import GraphiqlPage
+from tests.database_pool import DatabasePool
 from tests.requirements import go_without
 from tests.stand_in_provider import KEY, Reply, StandIn
 
@@ -107,16 +106,21 @@ def project() -> str:
 
 
 @pytest.fixture(scope="package")
-def demo_server_url(_new_stand_in: Callable[[Reply | None], StandIn]) -> Iterator[str]:
+def demo_server_url(
+    mongodb_uri: str,
+    databases: DatabasePool,
+    tmp_path_factory: pytest.TempPathFactory,
+    _new_stand_in: Callable[[Reply | None], StandIn],
+) -> Iterator[str]:
     """Run a server with the demo, to which it adds no calls, and yield its address once it answers.
 
-    Its requests to models go to the stand-in.
+    Its requests to models go to the stand-in. A MongoDB of its own would take seconds to start, twice.
     """
-    # pytest's tmp_path is often too long for the paths of mongod's sockets.
-    with tempfile.TemporaryDirectory(prefix="loomql-") as folder:
-        data = ("--data-dir", f"{folder}/data")
-        loaded = loomql("demo", *data)
-        assert loaded.returncode == 0, loaded.stderr
-        provider = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": _new_stand_in(None).base_url}
-        with serving(Path(folder) / "output", *data, **provider) as server:
-            yield server.url.removesuffix("/graphql")
+    name = databases.take()
+    database = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": name}
+    loaded = run_in_process("demo", **database)
+    assert loaded.returncode == 0, loaded.stderr
+    provider = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": _new_stand_in(None).base_url}
+    with serving(tmp_path_factory.mktemp("demo") / "output", **database, **provider) as server:
+        yield server.url.removesuffix("/graphql")
+    databases.release(name)

@@ -22,6 +22,8 @@ CONTENT = """
 """
 """Selector of what each view shows once it has read its data."""
 
+TWO_FRAMES = "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+
 State = dict[str, str | list[str]]
 
 
@@ -33,13 +35,20 @@ class ExplorerPage:
         self.url = url
         self.asked_for: list[str] = []
         self.complaints: list[str] = []
+        self._running: set[Request] = set()
         page.on("request", self._on_request)
+        page.on("requestfinished", self._on_end)
+        page.on("requestfailed", self._on_end)
         page.on("websocket", lambda websocket: self.asked_for.append(websocket.url))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
 
     def _on_request(self, request: "Request") -> None:
         self.asked_for.append(request.url)
+        self._running.add(request)
+
+    def _on_end(self, request: "Request") -> None:
+        self._running.discard(request)
 
     async def open(self, **state: str | list[str]) -> None:
         """Open the page in a state, such as `p="demo/assistant", v="traces"`."""
@@ -73,6 +82,13 @@ class ExplorerPage:
     async def content(self) -> None:
         """Wait until the view shows data."""
         await self.page.locator(CONTENT).first.wait_for()
+
+    async def settled(self) -> None:
+        """Wait until the page has drawn the answers to all of its requests, which may lead to others."""
+        is_settled = False
+        while not is_settled:
+            await self.page.evaluate(TWO_FRAMES)
+            is_settled = not self._running
 
     async def choose_view(self, name: str) -> None:
         await self.page.get_by_label("Views").get_by_role("link", name=name, exact=True).click()

@@ -20,7 +20,7 @@ async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool]) -
     reading = await read()
     give_up = time.monotonic() + SECONDS
     while not accept(reading) and time.monotonic() < give_up:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.03)
         reading = await read()
     assert accept(reading), f"still {reading!r} after {SECONDS} seconds"
     return reading
@@ -149,8 +149,8 @@ class GraphiqlPage:
 
     async def answer(self) -> dict[str, Any]:
         """Return the displayed response, or an empty dict if there is none."""
-        # The page's elements are incomplete: the editor draws only the visible lines.
+        # The page's elements are incomplete: the editor draws only the visible lines. It loads after the page.
         text = await self.page.evaluate(
-            "__MONACO.editor.getModels().find(m => m.uri.path.endsWith('response.json'))?.getValue() ?? ''"
+            "globalThis.__MONACO?.editor.getModels().find(m => m.uri.path.endsWith('response.json'))?.getValue() ?? ''"
         )
         return dict(json.loads(text)) if text else {}

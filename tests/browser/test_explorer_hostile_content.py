@@ -42,7 +42,7 @@ async def test_messages_and_data_of_a_call_are_only_text(explorer: ExplorerPage,
         await explorer.open(p=project, v="trace", t=call["traceId"], tab=tab)
         await page.get_by_role("treeitem").first.wait_for()
         await page.locator("[role=tabpanel]").wait_for()
-        await page.wait_for_timeout(500)
+        await explorer.settled()
         assert await page.evaluate("window.hacked") is None
         assert await page.locator("iframe, script[src=''], .message img[src^='http'], .json b, .json i").count() == 0
     await explorer.open(p=project, v="trace", t=call["traceId"])
@@ -55,7 +55,8 @@ async def test_messages_and_data_of_a_call_are_only_text(explorer: ExplorerPage,
     await page.get_by_role("button", name="Show more of 3.50 M characters").click()
     await until(page.locator(".chat").inner_text, lambda text: 200_000 < len(text) < 300_000)
     await explorer.open(p=project, v="trace", t=call["traceId"], call=call["id"])
-    # A broken data URL is named in words.
+    # A broken data URL is named in words, once somebody looks at it.
+    await page.locator(".message").last.scroll_into_view_if_needed()
     await page.get_by_text("This image cannot be shown").wait_for()
 
 

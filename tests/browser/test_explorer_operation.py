@@ -25,6 +25,19 @@ CREATE_OBJECT = "mutation ($o: ObjSchemaForInsert!) { objCreate(obj: $o) { diges
 ERRORS = "query ($p: ID!) { traces(projectId: $p, filter: { statuses: [ERROR] }, first: 1) { nodes { traceId } } }"
 TUESDAY = 1
 BOUNDS = ((min, "bucketStart"), (max, "bucketEnd"))
+# Whether each of the first rows on the screen has a line of the critical path above its bar, in the colour of texts.
+HAS_LINE = """
+(canvas, number) => {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = getComputedStyle(document.body).color;
+  context.fillRect(0, 0, 1, 1);
+  const colour = context.getImageData(0, 0, 1, 1).data.join();
+  return Array.from({ length: Math.min(number, Math.floor(canvas.height / 28)) }, (_, row) => {
+    const line = canvas.getContext("2d").getImageData(0, row * 28 + 5, canvas.width, 1).data;
+    return Array.from({ length: canvas.width }, (_, x) => line.slice(4 * x, 4 * x + 4).join()).includes(colour);
+  });
+}
+"""
 FEEDBACK = "query ($p: ID!) { feedback(projectId: $p) { nodes { feedbackType payload } } }"
 
 
@@ -257,6 +270,44 @@ async def test_keys_of_a_trace_fold_and_find_errors(explorer: ExplorerPage) -> N
     await page.locator(".call .exception").wait_for()
 
 
+async def test_search_folds_and_zoom_of_a_trace_are_in_its_address(explorer: ExplorerPage) -> None:
+    page, items = explorer.page, explorer.page.get_by_role("treeitem")
+    [found] = (await ask(explorer.url, ERRORS, p=PROJECT_ID))["traces"]["nodes"]
+    await explorer.open(p=PROJECT_ID, v="trace", t=found["traceId"])
+    await page.get_by_role("treeitem", selected=True).wait_for()
+    number = await items.count()
+    length = await page.evaluate("history.length")
+    search, whole = page.get_by_label("Search in the trace"), page.get_by_role("button", name="Whole time")
+    fold = items.get_by_role("button", name="Fold").nth(1)
+    await search.press_sequentially("answer")
+    await fold.click()
+    await page.locator(".steps canvas").hover()
+    await page.keyboard.down("Control")
+    for _ in range(3):
+        await page.mouse.wheel(0, -100)
+    await page.keyboard.up("Control")
+    await whole.wait_for()
+    await page.wait_for_url(re.compile("find=answer.*zoom=|zoom=.*find=answer"))
+    left = await items.count()
+    assert left < number
+    assert await page.evaluate("history.length") == length
+
+    before = explorer.state
+    assert set(before) == {"p", "v", "t", "find", "fold", "zoom"}
+    await page.reload()
+    await until(items.count, partial(eq, left))
+    assert await search.input_value() == "answer"
+    await whole.click()
+    await explorer.wait_for_state(zoom=None)
+
+    # Another trace begins without them, and the way back brings them again.
+    await page.keyboard.press("]")
+    await until(lambda: asyncio.sleep(0, explorer.state), lambda state: set(state) == {"p", "v", "t"})
+    await page.go_back()
+    await until(items.count, partial(eq, left))
+    assert await search.input_value() == "answer"
+
+
 async def test_documented_walk_leads_from_the_first_page_to_the_prompt(explorer: ExplorerPage) -> None:
     page = explorer.page
     await explorer.open()
@@ -289,8 +340,16 @@ async def test_documented_walk_leads_from_the_first_page_to_the_prompt(explorer:
 
     await (await explorer.first_row()).get_by_role("link").first.click()
     drawer = page.get_by_label("Selected trace")
-    await drawer.get_by_role("treeitem").first.wait_for()
-    await drawer.locator(".steps canvas").click(position={"x": 20, "y": 14})
+    items = drawer.get_by_role("treeitem")
+    await items.first.wait_for()
+    canvas = drawer.locator(".steps canvas")
+    texts = [await item.get_attribute("aria-description") for item in await items.all()]
+    assert any(text and text.endswith(" on the critical path") for text in texts[1:])
+    is_critical = [text is not None for text in texts]
+    await until(
+        partial(canvas.evaluate, HAS_LINE, len(texts)), lambda has: len(has) > 2 and has == is_critical[: len(has)]
+    )
+    await canvas.click(position={"x": 20, "y": 14})
     await drawer.get_by_role("treeitem", selected=True).get_by_text("assistant.answer").wait_for()
     await drawer.get_by_role("tab", name="Data").click()
     await drawer.get_by_role("link", name=re.compile("^object.support-assistant")).first.click()
@@ -328,10 +387,13 @@ async def test_model_call_runs_again_beside_the_original(
     await page.get_by_text("nonsense is no parameter").wait_for()
     await parameters.fill('{"temperature": 0.25}')
     await page.get_by_label("Message of the user").fill("Why not?")
-    await model.fill("held")
+    await model.fill("paused")
     await run.click()
 
+    # The provider sends the rest only after somebody has seen this part.
+    await answers.get_by_text("You said: ", exact=True).wait_for()
     await answers.get_by_text("streams").wait_for()
+    assert await answers.get_by_role("link", name="open", exact=True).count() == 0
     stand_in.is_released = True
     await answers.get_by_text("You said: Why not?", exact=True).wait_for()
     await answers.get_by_role("link", name="open", exact=True).wait_for()

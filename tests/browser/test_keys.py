@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 PROJECT = "acme/locked"
+KEEP = "key => sessionStorage.setItem('loomql:session', JSON.stringify({ key }))"
 
 
 class Locked(NamedTuple):
@@ -57,6 +58,15 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     [advice_of_socket] = await until(hint.all_inner_texts, bool)
     await page.paste(f'{{ callsStats(projectId: "{PROJECT}") {{ count }} }}')
 
+    # The key that somebody gave the Explorer in this tab.
+    await page.page.evaluate(KEEP, locked.key)
+    await page.run()
+    by_explorer = await until(page.answer, lambda shown: "data" in shown)
+    await page.page.evaluate(KEEP, "loomql_0000000000000000_wrong")
+    await page.run()
+    await until(page.answer, lambda shown: "errors" in shown)
+
+    # The header counts more.
     await page.send_along({"Authorization": f"Bearer {locked.key}"})
     await page.run()
     found = await until(page.answer, lambda shown: "data" in shown)
@@ -76,5 +86,6 @@ async def test_key_in_the_headers_tab_authenticates_queries_and_subscriptions(
     assert refused["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert closed["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert 'Headers tab below the query: {"Authorization": "Bearer KEY"}' in advice == advice_of_socket
-    assert found["data"] == {"callsStats": {"count": 0}}
+    assert by_explorer["data"] == found["data"] == {"callsStats": {"count": 0}}
+    assert "open the Explorer in this tab" in advice
     assert event["data"]["callEvents"] == {"type": "STARTED", "call": {"opName": "seen"}}

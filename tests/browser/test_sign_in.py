@@ -1,12 +1,16 @@
 """Tests of keys in the Explorer: sign-in at an issuer, keys that end while the page is open, and roles."""
 
+import asyncio
 import json
+import os
+import shutil
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -19,6 +23,7 @@ from stores.database import Database
 from stores.keys import KeysStore
 from stores.security.access import Grant, Role
 from tests.app.auth.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
+from tests.browser.explorer_page import TWO_FRAMES
 from tests.browser.graphiql_page import until
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start, trace_id
@@ -101,6 +106,7 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
     chromium: "Browser", serve: Serve, issuer: StandInIssuer
 ) -> None:
     issuer.exchange_url = issuer.url.replace("127.0.0.1", "localhost") + "/token"
+    issuer.ends_sessions = True
     asked_for: list[str] = []
     with serve(**at(issuer)) as url:
         async with opened(chromium, url + ADDRESS) as page:
@@ -115,6 +121,7 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
             assert response
             policy = response.headers["content-security-policy"]
             await page.get_by_role("button", name="Sign out").click()
+            await page.get_by_role("link", name="Continue").click()
             await form(page).wait_for()
             assert page.url == url + ADDRESS
             kept = await page.evaluate("JSON.stringify(sessionStorage)")
@@ -124,6 +131,9 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
     assert asked["tenant"] == ["acme"]
     assert "audience" not in asked
     assert [grant["redirect_uri"] for grant in issuer.grants] == [f"{url}/"]
+    [ended] = issuer.ended
+    assert ended.pop("state")
+    assert ended == {"tenant": "acme", "client_id": CLIENT, "post_logout_redirect_uri": f"{url}/"}
     port = urlsplit(issuer.url).port
     assert f"connect-src 'self' http://127.0.0.1:{port} http://localhost:{port};" in policy
     assert kept == "{}"
@@ -231,11 +241,15 @@ def brief(issuer: StandInIssuer, seconds: int = 4) -> dict[str, object]:
     return {"iat": now, "exp": now + seconds}
 
 
-async def test_ended_token_is_renewed_without_a_question(
-    chromium: "Browser", serve: Serve, issuer: StandInIssuer
-) -> None:
-    issuer.gives_refresh_tokens = True
-    with serve(**at(issuer)) as url:
+async def test_ended_token_is_renewed_or_asked_for_in_place(chromium: "Browser", serve: Serve) -> None:
+    # Side by side, because each waits until its token ends.
+    refuses = (ended_token_is_asked_for(chromium, serve, gives_refresh_tokens=gives) for gives in (False, True))
+    await asyncio.gather(ended_token_is_renewed(chromium, serve), *refuses)
+
+
+async def ended_token_is_renewed(chromium: "Browser", serve: Serve) -> None:
+    with stand_in_issuer() as issuer, serve(**at(issuer)) as url:
+        issuer.gives_refresh_tokens = True
         async with opened(chromium, url + ADDRESS) as page:
             issuer.id_token = brief(issuer)
             await sign_in(page)
@@ -249,12 +263,9 @@ async def test_ended_token_is_renewed_without_a_question(
     assert [grant["grant_type"] for grant in issuer.grants] == ["authorization_code", "refresh_token"]
 
 
-@pytest.mark.parametrize("gives_refresh_tokens", ["no", "one that it refuses"])
-async def test_ended_token_that_cannot_be_renewed_is_asked_for(
-    chromium: "Browser", serve: Serve, issuer: StandInIssuer, gives_refresh_tokens: str
-) -> None:
-    issuer.gives_refresh_tokens = gives_refresh_tokens != "no"
-    with serve(**at(issuer)) as url:
+async def ended_token_is_asked_for(chromium: "Browser", serve: Serve, *, gives_refresh_tokens: bool) -> None:
+    with stand_in_issuer() as issuer, serve(**at(issuer)) as url:
+        issuer.gives_refresh_tokens = gives_refresh_tokens
         async with opened(chromium, url + ADDRESS) as page:
             issuer.id_token = brief(issuer)
             await sign_in(page)
@@ -356,14 +367,53 @@ async def test_page_hides_what_the_role_may_not_do(
             await page.get_by_role("row").get_by_role("checkbox").nth(1).check()
             marked = await page.get_by_role("group", name="Marked rows").get_by_role("button").all_inner_texts()
 
-            await page.goto(f"{url}/?p={PROJECT}&v=trace&t={trace_id(1)}&call={call_id(1)}&tab=feedback")
+            async with page.expect_response(lambda response: "query Role(" in (response.request.post_data or "")):
+                await page.goto(f"{url}/?p={PROJECT}&v=trace&t={trace_id(1)}&call={call_id(1)}&tab=feedback")
             await page.get_by_role("tab", name="Feedback").wait_for()
-            await page.wait_for_load_state("networkidle")
+            await page.evaluate(TWO_FRAMES)
             may_note = await page.get_by_label("Note").is_visible()
 
     everything = ["Unmark", "👍", "👎", "Add to a dataset", "Compare", "Delete"]
     assert marked == (everything if role is Role.WRITER else ["Unmark", "Compare"])
     assert may_note == (role is Role.WRITER)
+
+
+async def test_copied_query_runs_as_curl_and_as_python(chromium: "Browser", serve: Serve, database: Database) -> None:
+    key = await KeysStore(database, settle_seconds=0).create([Grant(PROJECT, Role.READER)])
+    condition = """inputs.city:is-not:it's "$HOME" `pwd` \\n\n\\\\"""
+    with serve() as url:
+        address = f"{url}/?{urlencode({'p': PROJECT, 'v': 'traces', 'm': 'calls', 'f': condition})}"
+        async with opened(chromium, address) as page:
+            await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            async with page.expect_response(
+                lambda response: response.ok and "query Calls(" in (response.request.post_data or "")
+            ) as first:
+                await enter(page, key.text)
+            shown = await (await first.value).json()
+            await page.keyboard.press(".")
+            query = page.locator(".query").filter(has=page.get_by_role("heading", name="Calls", exact=True))
+            programs = {"Python": [sys.executable, "-c"], "curl": ["bash", "-c"]}
+            if shutil.which("curl") is None:
+                del programs["curl"]
+            answers = {}
+            for name, program in programs.items():
+                await query.get_by_role("button", name=f"Copy as {name}").click()
+                text = await page.evaluate("navigator.clipboard.readText()")
+                answers[name] = await output_of(*program, text, LOOMQL_KEY=key.text)
+
+    assert len(shown["data"]["calls"]["nodes"]) == 2
+    assert answers == dict.fromkeys(programs, shown)
+
+
+async def output_of(*command: str, **environment: str) -> object:
+    """Return the JSON that a program prints."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=pipe, stderr=pipe, env={"PATH": os.environ["PATH"], **environment}
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return json.loads(output)
 
 
 async def test_page_works_where_only_its_documents_are_trusted(

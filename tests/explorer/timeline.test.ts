@@ -2,7 +2,17 @@
 
 import { expect, test } from "vitest";
 
-import { type Step, ticks, timelineOf, unfolded } from "../../app/explorer/timeline";
+import {
+  foldable,
+  foldsOf,
+  foldTexts,
+  type Step,
+  ticks,
+  timelineOf,
+  unfolded,
+  zoomOf,
+  zoomText,
+} from "../../app/explorer/timeline";
 import { call, NOON } from "./builders";
 import { randomOf } from "./random";
 
@@ -221,4 +231,30 @@ test("marks of an axis are round and within it", () => {
     expect(marks.length).toBeLessThanOrEqual(number + 1);
     expect(marks.every((mark) => mark >= from && mark <= to + 1e-6)).toBe(true);
   }
+});
+
+test("folds survive as texts, as those of all calls but a few, unless they are too many", () => {
+  const parents = Array.from({ length: 200 }, (_, number) => `call ${number + 10_000_000}`);
+  const calls = [
+    call("root", { end: 9 }),
+    ...parents.flatMap((id) => [call(id, { parentId: "root" }), call(`below ${id}`, { parentId: id })]),
+  ];
+  const { steps } = timelineOf(calls, NOON);
+  const folds = [[], ["root"], parents.slice(0, 50), parents, parents.slice(1), [...parents, "root"]];
+
+  for (const ids of folds) {
+    const texts = foldTexts(steps, new Set(ids));
+    expect(texts?.length).toBeLessThanOrEqual(51);
+    expect(foldsOf(steps, texts ?? [])).toEqual(new Set(ids));
+  }
+  expect(foldTexts(steps, new Set(parents))).toEqual(["*"]);
+  expect(foldTexts(steps, new Set(parents.slice(0, 100)))).toBeNull();
+  expect(foldable(steps)).toEqual(new Set(parents));
+  expect(foldsOf(steps, ["gone"])).toEqual(new Set());
+});
+
+test("a part of the time survives as a text; another text is none", () => {
+  expect(zoomText([0.12345, 1 / 3 + 10])).toBe("0.123-10.333");
+  expect(zoomOf(zoomText([2.5, 1_000_000]))).toEqual([2.5, 1_000_000]);
+  for (const text of [null, "", "5", "5-5", "6-5", "-5-6", "a-b", "1e3-1e4"]) expect(zoomOf(text)).toBeNull();
 });

@@ -561,13 +561,24 @@ export type EvaluationRowsQuery = { evaluationResults: { nodes: Array<{ exampleD
 export type CompareRunsQueryVariables = Exact<{
   projectId: string;
   callIds: Array<string> | string;
-  sortBy?: Array<SortBy> | SortBy | null | undefined;
-  first: number;
-  after?: string | null | undefined;
 }>;
 
 
-export type CompareRunsQuery = { evaluationCompare: { numInCommon: number, runs: Array<{ id: string, displayName: string | null, startedAt: string, usage: { cost: number | null } }>, metrics: Array<{ name: string, runs: Array<{ runId: string, mean: number | null, difference: number | null, numHigher: number | null, numLower: number | null, numEqual: number | null }> }>, rows: { totalCount: number, nodes: Array<{ exampleDigest: string, example: unknown, runs: Array<{ runId: string, predictions: Array<{ id: string, output: unknown, exception: string | null, call: { traceId: string } | null }>, metrics: Array<{ name: string, mean: number | null, difference: number | null }> }> }>, pageInfo: { hasNextPage: boolean, endCursor: string | null } } } | null };
+export type CompareRunsQuery = { evaluationCompare: { numInCommon: number, runs: Array<{ id: string, displayName: string | null, usage: { cost: number | null } }>, metrics: Array<{ name: string, runs: Array<{ runId: string, mean: number | null, difference: number | null, numHigher: number | null, numLower: number | null, numEqual: number | null }> }> } | null };
+
+export type ComparedRowsQueryVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+  sortBy?: Array<SortBy> | SortBy | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
+  offset?: number | null | undefined;
+}>;
+
+
+export type ComparedRowsQuery = { evaluationCompare: { rows: { nodes: Array<{ exampleDigest: string, example: unknown, runs: Array<{ runId: string, predictions: Array<{ id: string, output: unknown, exception: string | null }>, metrics: Array<{ name: string, mean: number | null, difference: number | null }> }> }>, pageInfo: { startCursor: string | null, endCursor: string | null, hasNextPage: boolean } } } | null };
 
 export type ObjectsQueryVariables = Exact<{
   projectId: string;
@@ -875,6 +886,14 @@ export type ValuesQueryVariables = Exact<{
 
 
 export type ValuesQuery = { calls: { nodes: Array<{ id: string, inputs?: unknown, output?: unknown, attributes?: unknown, summary?: unknown }> } | null };
+
+export type MarkedCallsQueryVariables = Exact<{
+  projectId: string;
+  callIds: Array<string> | string;
+}>;
+
+
+export type MarkedCallsQuery = { calls: { nodes: Array<{ id: string, ref: string, traceId: string }> } | null };
 
 export type TracesCountQueryVariables = Exact<{
   projectId: string;
@@ -1273,13 +1292,12 @@ export const EvaluationRowsDocument = new TypedDocumentString(`
 }
     `, {"hash":"sha256:f219613ae745c9b21e9be24c66b2a8f93ef358adebf2944974955b02fd35c1dd"}) as unknown as TypedDocumentString<EvaluationRowsQuery, EvaluationRowsQueryVariables>;
 export const CompareRunsDocument = new TypedDocumentString(`
-    query CompareRuns($projectId: ID!, $callIds: [ID!]!, $sortBy: [SortBy!], $first: Int!, $after: String) {
+    query CompareRuns($projectId: ID!, $callIds: [ID!]!) {
   evaluationCompare(projectId: $projectId, callIds: $callIds) {
     numInCommon
     runs {
       id
       displayName
-      startedAt
       usage {
         cost
       }
@@ -1295,8 +1313,20 @@ export const CompareRunsDocument = new TypedDocumentString(`
         numEqual
       }
     }
-    rows(first: $first, after: $after, sortBy: $sortBy) {
-      totalCount
+  }
+}
+    `, {"hash":"sha256:2a9877426c306f3904994f441821f953e383b2b7ea9a508f69ae5e028353d59c"}) as unknown as TypedDocumentString<CompareRunsQuery, CompareRunsQueryVariables>;
+export const ComparedRowsDocument = new TypedDocumentString(`
+    query ComparedRows($projectId: ID!, $callIds: [ID!]!, $sortBy: [SortBy!], $first: Int, $after: String, $last: Int, $before: String, $offset: Int) {
+  evaluationCompare(projectId: $projectId, callIds: $callIds) {
+    rows(
+      first: $first
+      after: $after
+      last: $last
+      before: $before
+      offset: $offset
+      sortBy: $sortBy
+    ) {
       nodes {
         exampleDigest
         example
@@ -1306,9 +1336,6 @@ export const CompareRunsDocument = new TypedDocumentString(`
             id
             output
             exception
-            call {
-              traceId
-            }
           }
           metrics {
             name
@@ -1318,13 +1345,14 @@ export const CompareRunsDocument = new TypedDocumentString(`
         }
       }
       pageInfo {
-        hasNextPage
+        startCursor
         endCursor
+        hasNextPage
       }
     }
   }
 }
-    `, {"hash":"sha256:dc719329963f311bd26e8d317ef7609c809f2ae60f2288e230351da6df5681ed"}) as unknown as TypedDocumentString<CompareRunsQuery, CompareRunsQueryVariables>;
+    `, {"hash":"sha256:6e8982eebefe31fac9a33480d786808eb7afc793868f95a6b45e94db0b946cba"}) as unknown as TypedDocumentString<ComparedRowsQuery, ComparedRowsQueryVariables>;
 export const ObjectsDocument = new TypedDocumentString(`
     query Objects($projectId: ID!, $filter: ObjectVersionFilter, $first: Int!, $after: String) {
   objs(
@@ -2080,6 +2108,17 @@ export const ValuesDocument = new TypedDocumentString(`
   }
 }
     `, {"hash":"sha256:6a124d9a674fff354632927cff10f98b126a5d0025b670bf6b0c9bd7d0668330"}) as unknown as TypedDocumentString<ValuesQuery, ValuesQueryVariables>;
+export const MarkedCallsDocument = new TypedDocumentString(`
+    query MarkedCalls($projectId: ID!, $callIds: [ID!]!) {
+  calls(projectId: $projectId, filter: {callIds: $callIds}, first: 100) {
+    nodes {
+      id
+      ref
+      traceId
+    }
+  }
+}
+    `, {"hash":"sha256:9fff7e144dd17e1cdda33952befbacb018925710ce69d296e4ccf119c668823e"}) as unknown as TypedDocumentString<MarkedCallsQuery, MarkedCallsQueryVariables>;
 export const TracesCountDocument = new TypedDocumentString(`
     query TracesCount($projectId: ID!, $filter: CallsFilter, $query: QueryInput, $totals: QueryInput) {
   traces(

@@ -41,6 +41,10 @@ class StandInIssuer:
         self.access_token: dict[str, Any] | None = None
         """Claims that replace those of access tokens; they are opaque while it is None."""
         self.gives_refresh_tokens = False
+        self.ends_sessions = False
+        """Whether people can sign out here."""
+        self.ended: list[dict[str, str]] = []
+        """Sign-outs that somebody asked for."""
         self.grants: list[dict[str, str]] = []
         """Forms that the token endpoint accepted."""
         self._codes: dict[str, dict[str, str]] = {}
@@ -71,6 +75,7 @@ class StandInIssuer:
             "jwks_uri": f"{self.url}/keys",
             "authorization_endpoint": f"{self.url}/authorize?tenant=acme",
             "token_endpoint": self.exchange_url or f"{self.url}/token",
+            **({"end_session_endpoint": f"{self.url}/end?tenant=acme"} if self.ends_sessions else {}),
         }
 
     def sign_in(self, query: str) -> str:
@@ -80,6 +85,12 @@ class StandInIssuer:
         self._codes[code] = asked
         answer = {"code": code, "state": asked["state"], "iss": self.url, **self.sign_in_answer}
         return f"{asked['redirect_uri']}?{urlencode(answer)}"
+
+    def sign_out(self, query: str) -> str:
+        """Return the address to which a sign-out returns."""
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
+        self.ended.append(asked)
+        return f"{asked['post_logout_redirect_uri']}?{urlencode({'state': asked['state']})}"
 
     def forget_refresh_tokens(self) -> None:
         """Refuse all refresh tokens."""
@@ -119,11 +130,12 @@ def stand_in_issuer() -> Iterator[StandInIssuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path.startswith("/authorize?"):
+            address = urlsplit(self.path)
+            if visited := {"/authorize": issuer.sign_in, "/end": issuer.sign_out}.get(address.path):
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
                 self.end_headers()
-                link = html.escape(issuer.sign_in(urlsplit(self.path).query))
+                link = html.escape(visited(address.query))
                 self.wfile.write(f'<!doctype html><title>Issuer</title><a href="{link}">Continue</a>'.encode())
                 return
             answer = issuer.answer(self.path)
