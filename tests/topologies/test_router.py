@@ -3,7 +3,7 @@
 import pytest
 from pymongo.errors import OperationFailure, WriteError
 
-from tests.topologies.cluster import PROJECT, Client, Cluster
+from tests.topologies.cluster import PROJECT, Client, Cluster, move_some
 
 CALLS = [
     {"_id": f"{number:03}", "project_id": PROJECT, "id": f"call {number}", "number": number} for number in range(100)
@@ -18,7 +18,7 @@ def test_documents_are_on_both_shards_and_each_router_reads_all_in_order(running
 
         assert [row["number"] for row in found] == list(range(99, 39, -1))
     for shard in running.shards:
-        with shard.client() as client:
+        with shard.primary().client() as client:
             assert 20 < client[name].calls.count_documents({}) < 80
 
 
@@ -65,10 +65,23 @@ def test_write_to_one_document_needs_its_shard_key(running: Cluster, name: str) 
 
         with pytest.raises(WriteError) as outside:
             calls.update_one({"number": 3}, {"$set": {"new": True}})
-        with client.start_session() as session, session.start_transaction(), pytest.raises(OperationFailure) as inside:
+        with pytest.raises(OperationFailure) as inside, client.start_session() as session, session.start_transaction():
             calls.update_one({"number": 3}, {"$set": {"new": True}}, session=session)
         with pytest.raises(OperationFailure) as searched:
             calls.find_one_and_update({"number": 3}, {"$set": {"new": True}})
 
         assert (outside.value.code, inside.value.code, searched.value.code) == (72, 72, 61)
         assert calls.find_one_and_update({"project_id": PROJECT, "id": "call 3"}, {"$set": {"new": True}})
+
+
+def test_transaction_leaves_out_what_moved_to_another_shard(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as client:
+        calls = client[name].calls
+        calls.insert_many(CALLS)
+        move_some(client, name)
+
+        with client.start_session() as session, session.start_transaction():
+            listed = calls.find({"project_id": PROJECT}, session=session).to_list()
+            deleted = calls.delete_many({"project_id": PROJECT}, session=session).deleted_count
+
+    assert len(listed) == deleted == 100
