@@ -19,6 +19,7 @@ from pymongo import HASHED, MongoClient
 from pymongo.errors import PyMongoError
 
 from app.sharding import supports
+from stores.database import indexes
 from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from tests.faults.mongods import Mongod, ReplicaSet
 from tests.folders import short_folder
@@ -40,9 +41,9 @@ PROJECT: Final = "acme/chat"
 _OPTIONS: Final = (
     # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
     "periodicNoopIntervalSecs=1",
-    # MongoDB keeps the files of a dropped database for as long as a snapshot may need them.
-    "minSnapshotHistoryWindowInSeconds=5",
 )
+_HISTORY_SECONDS: Final = 5
+"""MongoDB keeps the files of a dropped database for as long as a snapshot may need them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,20 @@ class Cluster:
 
 
 @contextmanager
-def cluster(routers: int = 2, members: Sequence[int] = (1, 1)) -> Iterator[Cluster]:
-    """Run a cluster, with a number of members for each shard, until the block ends; no range moves by itself."""
+def cluster(
+    routers: int = 2, members: Sequence[int] = (1, 1), history_seconds: int = _HISTORY_SECONDS
+) -> Iterator[Cluster]:
+    """Run a cluster until the block ends; no range moves by itself.
+
+    Args:
+        routers: the number of routers.
+        members: the number of members of each shard.
+        history_seconds: the age of a snapshot that a slow query may still read.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(short_folder())
-        parameters = [word for option in _OPTIONS for word in ("--setParameter", option)]
+        options = (*_OPTIONS, f"minSnapshotHistoryWindowInSeconds={history_seconds}")
+        parameters = [word for option in options for word in ("--setParameter", option)]
         # Sharding waits for the journal at each step.
         parameters += ["--journalCommitInterval", "2"]
         config, *shards = (
@@ -96,7 +106,9 @@ def cluster(routers: int = 2, members: Sequence[int] = (1, 1)) -> Iterator[Clust
 
 
 def shard(client: Client, name: str) -> None:
-    """Shard the collections of a database, and give the project of most tests to both shards."""
+    """Build indexes, shard the collections of a database, and give the project of most tests to both shards."""
+    for collection, models in indexes.models().items():
+        client[name][collection].create_indexes(models)
     client.admin.command("enableSharding", name)
     for each in SHARD_KEYS:
         namespace = f"{name}.{each.collection}"

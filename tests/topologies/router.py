@@ -19,8 +19,9 @@ By the code below run, so look here first if a test fails only on the cluster:
   to the primary shard of its database as it is.
 - Retryable writes are not: a write that a client sends twice is done twice, except findAndModify.
 - The cluster time is the latest that this router has seen. A snapshot without a time gets that one.
-- If the primary of a shard goes, a command fails as unreachable, with the labels that mongos gives it, and the next one
-  waits for another primary. An end of a transaction that another router began goes to the shard that knows its outcome.
+- If the primary of a shard goes, a read is repeated, and a write fails as unreachable, with the labels of mongos. The
+  next command waits for another primary. An end of a transaction that another router began goes to the shard that knows
+  its outcome.
 - There are no authentication, TLS and compression.
 """
 
@@ -56,6 +57,10 @@ CLUSTER_COMMANDS: Final = {
 """The names that a shard has for the router's commands."""
 
 _WRITES: Final = ("insert", "update", "delete")
+_ONCE: Final = ("autocommit", "txnNumber", "getMore", *_WRITES)
+"""Names in commands that a router does not repeat if the primary of a shard goes."""
+
+_SECTIONS: Final = ("documents", "updates", "deletes")
 _HISTORY: Final = "minSnapshotHistoryWindowInSeconds"
 _STALE: Final = (13388, 249, 150, 63)
 """Error codes of a routing table that is out of date; a router then reads it again and repeats the command."""
@@ -103,7 +108,13 @@ def _read_message(connection: socket.socket) -> tuple[int, int, bytes]:
 
 
 def _message(body: Mapping[str, Any], identity: int, answers: int = 0) -> bytes:
-    content = b"\0\0\0\0\0" + bson.encode(body, codec_options=_RAW)
+    # All writes of a command may be larger than one document.
+    sections = {name: body[name] for name in _SECTIONS if name in body}
+    others = {name: value for name, value in body.items() if name not in sections}
+    content = b"\0\0\0\0\0" + bson.encode(others, codec_options=_RAW)
+    for name, documents in sections.items():
+        part = name.encode() + b"\0" + b"".join(bson.encode(each, codec_options=_RAW) for each in documents)
+        content += struct.pack("<Bi", 1, 4 + len(part)) + part
     return struct.pack("<iiii", 16 + len(content), identity, answers, _MESSAGE) + content
 
 
@@ -692,7 +703,12 @@ class Session(threading.Thread):
             body = _command(content)
             self.router.clock.hear(body)
             try:
-                reply = self._answer(next(iter(body)), body)
+                try:
+                    reply = self._answer(next(iter(body)), body)
+                except ShardLostError:
+                    if not body.keys().isdisjoint(_ONCE):
+                        raise
+                    reply = self._answer(next(iter(body)), body)
             except OperationFailure as error:
                 reply = {"ok": 0.0, **(error.details or {"errmsg": str(error), "code": error.code or 8})}
             except ShardLostError:
