@@ -516,6 +516,7 @@ class Transaction:
         self._shards: list[str] = []
         self._writers: list[str] = []
         self._cursors: dict[int, str] = {}
+        self._is_begun_here = False
 
     def run(self, session: "Session", name: str, body: Document) -> Document:
         """Do a statement on the shards that it concerns; tell in the reply which shard knows the outcome."""
@@ -528,6 +529,7 @@ class Transaction:
         body = {option: value for option, value in body.items() if option not in ("startTransaction", "readConcern")}
         if name in ("commitTransaction", "abortTransaction"):
             return self._end(session, name, body)
+        self._is_begun_here = True
         database = body["$db"]
         primary = router.primary(database, create=name in _WRITES)
         if name == "getMore":
@@ -637,7 +639,7 @@ class Transaction:
     def _end(self, session: "Session", name: str, body: Document) -> Document:
         token = body.pop("recoveryToken", {})
         body = body | {"$db": "admin"}
-        if name == "commitTransaction" and (len(self._writers) > 1 or not self._shards):
+        if name == "commitTransaction" and (len(self._writers) > 1 or not self._is_begun_here):
             participants = [{"shardId": shard} for shard in self._shards]
             order = {"coordinateCommitTransaction": 1, "participants": participants}
             options = {option: value for option, value in body.items() if option != name}
