@@ -11,7 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
 from stores.database import Database, Document
-from stores.database.driver import all_rows, find_all, one_row
+from stores.database.driver import all_rows, concern_of_one_read, find_all, one_row
 from stores.database.transactions import Session
 from tests.commands import Commands
 
@@ -67,7 +67,8 @@ async def test_large_result_is_read_in_several_batches(
     assert commands.names[0] in {"find", "aggregate"}
     assert set(commands.names[1:]) == {"getMore"}
     first = commands.sent[0][1]
-    assert (first["readConcern"], first["allowDiskUse"]) == ({"level": "snapshot"}, True)
+    concern = concern_of_one_read(rows.database.client.delegate)
+    assert (first["readConcern"], first["allowDiskUse"]) == (concern.document, True)
 
 
 async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands) -> None:
