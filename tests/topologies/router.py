@@ -581,8 +581,8 @@ class Transaction:
         return reply | {"n": inserted}
 
     def _write(self, session: "Session", name: str, body: Document, chunks: Chunks) -> Document:
-        total: Document = {"n": 0}
-        reply: Document = {}
+        total: Document = {"n": 0} | ({"nModified": 0} if name == "update" else {})
+        reply: Document = {"ok": 1.0}  # a filter may allow no value, and so concern no shard
         for index, statement in enumerate(body[f"{name}s"]):
             shards = chunks.shards_of(statement["q"])
             is_multi = statement.get("multi") or statement.get("limit") == 0

@@ -108,3 +108,10 @@ def test_transaction_that_another_router_began_has_its_outcome(running: Cluster,
             [row] = one[name].calls.aggregate([{"$count": "number"}], session=session)
 
     assert row == {"number": len(CALLS)}
+
+
+def test_write_that_concerns_no_shard_changes_nothing_in_a_transaction(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as client, client.start_session() as session, session.start_transaction():
+        none = {"project_id": PROJECT, "id": {"$in": []}}
+        assert client[name].calls.update_many(none, {"$set": {"new": True}}, session=session).modified_count == 0
+        assert client[name].calls.delete_many(none, session=session).deleted_count == 0
