@@ -779,7 +779,7 @@ async def test_trace_of_many_turns_that_an_earlier_version_stored_is_computed_ag
     await settle(settling)
     # Version 6 stored no turns of such a trace, and let lists of threads read all calls.
     many = {"$set": {"hours": [trace_totals.MANY_THREADS, NOON]}, "$unset": {"turns": 1, "without_times": 1}}
-    changed = await database.trace_totals.update_one({"without_times": True}, many)
+    changed = await database.trace_totals.update_many({"without_times": True}, many)
     assert changed.modified_count
     await database.thread_totals.delete_many({})
     await database.hour_marks.update_one({"ready": True}, {"$set": {"version": 6}})
