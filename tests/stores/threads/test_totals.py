@@ -244,6 +244,7 @@ async def test_each_sort_reads_its_index(
     await assert_exact(database, Random(1), 8)
 
 
+@pytest.mark.not_on("cluster", reason="each shard reads a whole page")
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
 @pytest.mark.parametrize("name", ["num_errors", "num_calls", "turn_count", "total_cost"])
 async def test_page_examines_its_own_threads_among_many_equal_ones(
