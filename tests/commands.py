@@ -7,12 +7,14 @@ from typing import Any, Final
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 _EACH_OP_NAME: Final = {"$group": {"_id": "$op_name"}}
+_NOTHING: Final = {"_id": ""}
 
 
 class Commands(CommandListener):
     """A listener that records the name and body of every command, except those by which a process knows a collection.
 
     It lists the indexes of a collection and estimates the shares of projects before a scan, and then not for a while.
+    On a cluster it also asks for the time of each snapshot.
     """
 
     def __init__(self) -> None:
@@ -45,7 +47,8 @@ class Commands(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         is_estimate = any("$sample" in stage for stage in event.command.get("pipeline", ()))
-        if event.command_name != "listIndexes" and not is_estimate:
+        asks_time = event.command.get("filter") == _NOTHING and event.command.get("find") in {"calls", "leases"}
+        if event.command_name != "listIndexes" and not is_estimate and not asks_time:
             self.sent.append((event.command_name, dict(event.command)))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:

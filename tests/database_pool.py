@@ -70,10 +70,11 @@ class DatabasePool:
 
     def _built(self) -> str:
         name = f"test_{uuid.uuid4().hex[:16]}"
-        for collection, models in indexes.models().items():
-            self._client[name][collection].create_indexes(models)
         if self._is_cluster:
             shard(self._client, name)
+        else:
+            for collection, models in indexes.models().items():
+                self._client[name][collection].create_indexes(models)
         return name
 
     def _catalog(self, name: str) -> dict[str, set[str]]:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -107,15 +107,24 @@ class Mongod:
 
 
 class ReplicaSet:
-    """A replica set of three members."""
+    """A replica set, of three members unless it is a shard."""
 
-    def __init__(self, members: list[Mongod]) -> None:
+    def __init__(self, members: Sequence[Mongod]) -> None:
         self.members = members
+        self.name = members[0].name
 
     @property
     def uri(self) -> str:
         """The URI of the replica set, whichever member is the primary."""
-        return f"mongodb://{','.join(member.host for member in self.members)}/?replicaSet={NAME}"
+        return f"mongodb://{','.join(member.host for member in self.members)}/?replicaSet={self.name}"
+
+    def initiate(self, **options: object) -> None:
+        """Make a replica set of the members; `options` are those of its configuration."""
+        members = [{"_id": number, "host": member.host} for number, member in enumerate(self.members)]
+        config = {"_id": self.name, "members": members, "settings": ELECTION, **options}
+        for member in reversed(self.members):  # the first member asks all others once and fails if one does not answer
+            with MongoClient[Document](member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
+                client.admin.command("ping" if member is not self.members[0] else {"replSetInitiate": config})
 
     def primary(self) -> Mongod:
         """Wait for a primary and return it."""
@@ -134,12 +143,12 @@ class ReplicaSet:
         return [member for member in self.members if member is not primary]
 
     def wait_until_whole(self) -> None:
-        """Wait for a primary and two secondaries: only then can the set survive the loss of another member."""
+        """Wait for a primary whose other members follow it: only then can the set survive the loss of another one."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             with suppress(PyMongoError), self.primary().client() as client:
                 states = sorted(member["stateStr"] for member in client.admin.command("replSetGetStatus")["members"])
-                if states == ["PRIMARY", "SECONDARY", "SECONDARY"]:
+                if states == ["PRIMARY", *["SECONDARY"] * (len(self.members) - 1)]:
                     return
             time.sleep(0.1)
         raise AssertionError("the members did not come together")
@@ -161,18 +170,7 @@ def replica_set() -> Iterator[ReplicaSet]:
         for member in members:
             stack.callback(member.kill)
             member.start()
-        _initiate(members)
         whole = ReplicaSet(members)
+        whole.initiate()
         whole.wait_until_whole()
         yield whole
-
-
-def _initiate(members: list[Mongod]) -> None:
-    config = {
-        "_id": NAME,
-        "members": [{"_id": number, "host": member.host} for number, member in enumerate(members)],
-        "settings": ELECTION,
-    }
-    for member in reversed(members):  # the initiating member asks all others once and fails if one does not answer
-        with MongoClient[Document](member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
-            client.admin.command("ping" if member is not members[0] else {"replSetInitiate": config})

@@ -16,7 +16,9 @@ from tests.faults.mongods import ReplicaSet, replica_set
 from tests.faults.serving import serving
 from tests.faults.toxic_proxy import ToxicProxy
 from tests.faults.trial import Trial
+from tests.shared_by_workers import TOPOLOGY
 from tests.stand_in_provider import stand_in_provider
+from tests.topologies.cluster import Client, cluster, shard
 
 QUERY_TIMEOUT_SECONDS = "2"
 DISK_MB = 700
@@ -24,9 +26,13 @@ DISK_MB = 700
 
 @dataclass(frozen=True)
 class Three:
-    """A replica set of three, a server that knows all members, and one that reaches the first through a proxy."""
+    """A replica set of three, a server that knows all members, and one that reaches the first through a proxy.
+
+    On a cluster, the three are the members of a shard, and servers know the routers, or the first one through a proxy.
+    """
 
     members: ReplicaSet
+    uri: str
     trial: Trial
     proxy: ToxicProxy
     behind_proxy: Trial
@@ -34,20 +40,27 @@ class Three:
 
 @asynccontextmanager
 async def three() -> AsyncIterator[Three]:
-    """Start the replica set, the proxy and the servers, and wait until the servers are up."""
+    """Start the replica set or the cluster, the proxy and the servers, and wait until the servers are up."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
         stand_in = stack.enter_context(stand_in_provider())
-        members = stack.enter_context(replica_set())
-        proxy = stack.enter_context(ToxicProxy(members.primary().port).running())
+        if TOPOLOGY == "cluster":
+            running = stack.enter_context(cluster(members=(1, 3), history_seconds=60))
+            members, uri, port = running.shards[-1], running.uri, int(running.routers[0].rpartition(":")[2])
+            with Client(uri) as client:
+                shard(client, "loomql")
+        else:
+            members = stack.enter_context(replica_set())
+            uri, port = members.uri, members.primary().port
+        proxy = stack.enter_context(ToxicProxy(port).running())
         settings = {"LOOMQL_QUERY_TIMEOUT_SECONDS": QUERY_TIMEOUT_SECONDS, **environment(stand_in)}
-        straight = stack.enter_context(serving(folder / "straight", LOOMQL_MONGODB_URI=members.uri, **settings))
+        straight = stack.enter_context(serving(folder / "straight", LOOMQL_MONGODB_URI=uri, **settings))
         behind = stack.enter_context(serving(folder / "behind", LOOMQL_MONGODB_URI=proxy.uri, **settings))
         for server in (straight, behind):
             server.wait_until_up()
-        evaluations = await stack.enter_async_context(Evaluations.open(members.uri, stand_in))
-        trial, behind_proxy = (Trial(server, members.uri, evaluations) for server in (straight, behind))
-        yield Three(members, trial, proxy, behind_proxy)
+        evaluations = await stack.enter_async_context(Evaluations.open(uri, stand_in))
+        trial, behind_proxy = (Trial(server, uri, evaluations) for server in (straight, behind))
+        yield Three(members, uri, trial, proxy, behind_proxy)
 
 
 @contextmanager

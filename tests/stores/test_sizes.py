@@ -305,6 +305,7 @@ async def test_invalid_project_id_is_refused(projects: ProjectsStore) -> None:
         assert caught.value.argument == "project_id"
 
 
+@pytest.mark.not_on("cluster", reason="a shard reads documents unless the index has the shard key")
 async def test_every_size_is_read_from_an_index_alone(
     database: Database, projects: ProjectsStore, calls: CallsStore, objects: ObjectsStore, commands: Commands
 ) -> None:

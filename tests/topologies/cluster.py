@@ -1,4 +1,4 @@
-"""A sharded cluster on the loopback interface: a config server, two shards of one member each, and routers.
+"""A sharded cluster on the loopback interface: a config server, two shards, and routers.
 
 The routers are mongos of LOOMQL_TEST_MONGOS if it names a binary, and otherwise the stand-in of router.py. All mongods
 are of LOOMQL_TEST_MONGOD, or of the version that LoomQL runs itself.
@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ from pymongo import HASHED, MongoClient
 from pymongo.errors import PyMongoError
 
 from app.sharding import supports
+from stores.database import indexes
 from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
-from tests.faults.mongods import Mongod
+from tests.faults.mongods import Mongod, ReplicaSet
 from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.house_checks import ROOT
@@ -40,17 +41,17 @@ PROJECT: Final = "acme/chat"
 _OPTIONS: Final = (
     # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
     "periodicNoopIntervalSecs=1",
-    # MongoDB keeps the files of a dropped database for as long as a snapshot may need them.
-    "minSnapshotHistoryWindowInSeconds=5",
 )
+_HISTORY_SECONDS: Final = 5
+"""MongoDB keeps the files of a dropped database for as long as a snapshot may need them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A running cluster; `routers` are their addresses."""
 
-    config: Mongod
-    shards: tuple[Mongod, ...]
+    config: ReplicaSet
+    shards: tuple[ReplicaSet, ...]
     routers: tuple[str, ...]
 
     @property
@@ -64,31 +65,50 @@ class Cluster:
 
 
 @contextmanager
-def cluster(routers: int = 2) -> Iterator[Cluster]:
-    """Run a cluster until the block ends; no range moves by itself."""
+def cluster(
+    routers: int = 2, members: Sequence[int] = (1, 1), history_seconds: int = _HISTORY_SECONDS
+) -> Iterator[Cluster]:
+    """Run a cluster until the block ends; no range moves by itself.
+
+    Args:
+        routers: the number of routers.
+        members: the number of members of each shard.
+        history_seconds: the age of a snapshot that a slow query may still read.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(short_folder())
-        parameters = [word for option in _OPTIONS for word in ("--setParameter", option)]
+        options = (*_OPTIONS, f"minSnapshotHistoryWindowInSeconds={history_seconds}")
+        parameters = [word for option in options for word in ("--setParameter", option)]
         # Sharding waits for the journal at each step.
         parameters += ["--journalCommitInterval", "2"]
-        config = Mongod(folder / "config", free_port(), "config", "--configsvr", *parameters)
-        shards = [Mongod(folder / name, free_port(), name, "--shardsvr", *parameters) for name in SHARDS]
-        for member in (config, *shards):
-            stack.callback(member.kill)
-            member.start()
-        for member in (config, *shards):
-            _initiate(member)
-        with config.client() as client:
-            for shard in shards:
-                added = f"{shard.name}/{shard.host}"
-                client.admin.command("_configsvrAddShard", added, name=shard.name, writeConcern={"w": "majority"})
+        config, *shards = (
+            ReplicaSet([Mongod(folder / f"{name}{at}", free_port(), name, role, *parameters) for at in range(number)])
+            for name, role, number in zip(
+                ("config", *SHARDS), ("--configsvr", "--shardsvr", "--shardsvr"), (1, *members), strict=True
+            )
+        )
+        for each in (config, *shards):
+            for member in each.members:
+                stack.callback(member.kill)
+                member.start()
+        config.initiate(configsvr=True)
+        for each in shards:
+            each.initiate()
+        for each in (config, *shards):
+            each.wait_until_whole()
+        with config.primary().client() as client:
+            for each in shards:
+                added = f"{each.name}/{each.members[0].host}"
+                client.admin.command("_configsvrAddShard", added, name=each.name, writeConcern={"w": "majority"})
             client.admin.command("_configsvrBalancerStop")
-        addresses = tuple(_router(stack, folder, config, number) for number in range(routers))
+        addresses = tuple(_router(stack, folder, config.members[0], number) for number in range(routers))
         yield Cluster(config, tuple(shards), addresses)
 
 
 def shard(client: Client, name: str) -> None:
-    """Shard the collections of a database, and give the project of most tests to both shards."""
+    """Build indexes, shard the collections of a database, and give the project of most tests to both shards."""
+    for collection, models in indexes.models().items():
+        client[name][collection].create_indexes(models)
     client.admin.command("enableSharding", name)
     for each in SHARD_KEYS:
         namespace = f"{name}.{each.collection}"
@@ -100,24 +120,35 @@ def shard(client: Client, name: str) -> None:
             client[name][each.collection].create_index(each.index_keys, name=SUPPORTING_INDEX)
         client.admin.command("shardCollection", namespace, key=each.key)
         client.admin.command("split", namespace, middle=middle)
-        client.admin.command("moveRange", namespace, toShard=_other(client, name), min=middle)
+        client.admin.command("moveRange", namespace, toShard=_other(client, name), min=middle, waitForDelete=True)
+
+
+def move_some(client: Client, name: str) -> None:
+    """Move half of a range of a project's calls to the other shard; the old one keeps copies for its running reads.
+
+    MongoDB deletes the copies after a quarter of an hour.
+    """
+    namespace = f"{name}.calls"
+    found = client["config"]["collections"].find_one({"_id": namespace})
+    assert found is not None
+    lowest = {"project_id": PROJECT, "id": Int64(0)}
+    chunk = client["config"]["chunks"].find_one({"uuid": found["uuid"], "min": lowest})
+    assert chunk is not None
+    # A database that another test used has a smaller range; the last one ends with the project.
+    end = chunk["max"]["id"] if chunk["max"]["project_id"] == PROJECT else 1 << 63
+    half = {"project_id": PROJECT, "id": Int64(end // 2)}
+    client.admin.command("split", namespace, middle=half)
+    client.admin.command("moveRange", namespace, toShard=_not(chunk["shard"]), min=half)
+
+
+def _not(shard: str) -> str:
+    return next(each for each in SHARDS if each != shard)
 
 
 def _other(client: Client, name: str) -> str:
     found = client["config"]["databases"].find_one({"_id": name})
     assert found is not None
-    return next(shard for shard in SHARDS if shard != found["primary"])
-
-
-def _initiate(member: Mongod) -> None:
-    members = [{"_id": 0, "host": member.host}]
-    settings = {"_id": member.name, "members": members, **({"configsvr": True} if member.name == "config" else {})}
-    with Client(member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
-        client.admin.command("replSetInitiate", settings)
-        deadline = time.monotonic() + TIMEOUT
-        while not client.admin.command("hello")["isWritablePrimary"]:
-            assert time.monotonic() < deadline, f"{member.name} does not become the primary"
-            time.sleep(0.05)
+    return _not(found["primary"])
 
 
 def _router(stack: ExitStack, folder: Path, config: Mongod, number: int) -> str:

@@ -12,8 +12,8 @@ from tests.topologies.cluster import Client, Cluster, cluster
 
 @pytest.fixture(scope="package")
 def running() -> Iterator[Cluster]:
-    """Start a cluster with two routers."""
-    with cluster() as started:
+    """Start a cluster with two routers; one of its shards survives the loss of a member."""
+    with cluster(members=(1, 3), history_seconds=60) as started:
         yield started
 
 

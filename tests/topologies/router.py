@@ -11,15 +11,18 @@ commit, `shardCollection`, splits, moves of ranges, and drops.
 By the code below run, so look here first if a test fails only on the cluster:
 
 - Change streams: one cursor per shard, merged in the order of their resume tokens.
-- Statements of a transaction: `Chunks` chooses their shards, from a table up to a second old and without versions. An
-  aggregation that concerns several shards runs outside the transaction and does not see its writes.
+- Statements of a transaction: `Chunks` chooses their shards, from a table up to a second old. They have its version, so
+  that a shard refuses an old one and leaves out what it does not own. An aggregation that concerns several shards runs
+  outside the transaction and does not see its writes.
 - Outside transactions, findAndModify asks one shard, by its query. A count or distinct runs as an aggregation.
 - Index commands go to every shard of the collection, killSessions to all shards; a command that is not named here goes
   to the primary shard of its database as it is.
 - Retryable writes are not: a write that a client sends twice is done twice, except findAndModify.
 - The cluster time is the latest that this router has seen. A snapshot without a time gets that one.
-- There are no authentication, TLS and compression, and shards have one member. If a shard's connection breaks, the
-  router breaks the client's.
+- If the primary of a shard goes, a read is repeated, and a write fails as unreachable, with the labels of mongos. The
+  next command waits for another primary. An end of a transaction that another router began goes to the shard that knows
+  its outcome.
+- There are no authentication, TLS and compression.
 """
 
 import argparse
@@ -31,6 +34,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import bson
@@ -53,11 +57,24 @@ CLUSTER_COMMANDS: Final = {
 """The names that a shard has for the router's commands."""
 
 _WRITES: Final = ("insert", "update", "delete")
+_ONCE: Final = ("autocommit", "txnNumber", "getMore", *_WRITES)
+"""Names in commands that a router does not repeat if the primary of a shard goes."""
+
+_SECTIONS: Final = ("documents", "updates", "deletes")
 _HISTORY: Final = "minSnapshotHistoryWindowInSeconds"
 _STALE: Final = (13388, 249, 150, 63)
 """Error codes of a routing table that is out of date; a router then reads it again and repeats the command."""
 
 _ATTEMPTS: Final = 8
+_PRIMARY_SECONDS: Final = 20.0
+_HELLO_SECONDS: Final = 2.0
+_NO_PRIMARY: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
+"""Error codes of a member that is not the primary (any more)."""
+
+_UNREACHABLE: Final = 6
+_NO_TRANSACTION: Final = 251
+_TRANSIENT: Final = "TransientTransactionError"
+_RETRYABLE: Final = "RetryableWriteError"
 _NOT_YET: Final = (117, 194)
 """Error codes of a config server that moves another range, or has just started."""
 
@@ -91,7 +108,13 @@ def _read_message(connection: socket.socket) -> tuple[int, int, bytes]:
 
 
 def _message(body: Mapping[str, Any], identity: int, answers: int = 0) -> bytes:
-    content = b"\0\0\0\0\0" + bson.encode(body, codec_options=_RAW)
+    # All writes of a command may be larger than one document.
+    sections = {name: body[name] for name in _SECTIONS if name in body}
+    others = {name: value for name, value in body.items() if name not in sections}
+    content = b"\0\0\0\0\0" + bson.encode(others, codec_options=_RAW)
+    for name, documents in sections.items():
+        part = name.encode() + b"\0" + b"".join(bson.encode(each, codec_options=_RAW) for each in documents)
+        content += struct.pack("<Bi", 1, 4 + len(part)) + part
     return struct.pack("<iiii", 16 + len(content), identity, answers, _MESSAGE) + content
 
 
@@ -111,8 +134,12 @@ def _command(content: bytes) -> Document:
     return body
 
 
-def _error(code: int, text: str) -> Document:
-    return {"ok": 0.0, "errmsg": text, "code": code}
+def _error(code: int, text: str, *labels: str) -> Document:
+    return {"ok": 0.0, "errmsg": text, "code": code, "errorLabels": [*labels]}
+
+
+class ShardLostError(Exception):
+    """A shard has no primary, or its primary went away during a command."""
 
 
 class Link:
@@ -121,16 +148,29 @@ class Link:
     def __init__(self, address: str, clock: "Clock", client: object = None) -> None:
         host, _, port = address.rpartition(":")
         self._clock = clock
-        self._socket = socket.create_connection((host, int(port)))
+        self._socket = socket.create_connection((host, int(port)), _HELLO_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        hello = {"hello": 1, **({"client": client} if client else {}), "$db": "admin"}
-        self.number = self.ask(hello)["connectionId"]
+        hello = self.ask({"hello": 1, **({"client": client} if client else {}), "$db": "admin"})
+        self._socket.settimeout(None)
+        self.number = hello["connectionId"]
+        self.is_to_primary = bool(hello.get("isWritablePrimary"))
 
     def ask(self, body: Document) -> Document:
-        """Send a command and return the reply."""
-        self._socket.sendall(_message(self._clock.told_to(body), 1))
-        reply = dict(bson.decode(_read_message(self._socket)[2][5:], _RAW))
+        """Send a command and return the reply.
+
+        Raises:
+            ShardLostError: if the server went away, or is not the primary any more.
+        """
+        try:
+            self._socket.sendall(_message(self._clock.told_to(body), 1))
+            reply = dict(bson.decode(_read_message(self._socket)[2][5:], _RAW))
+        except (EOFError, OSError) as error:
+            self.close()
+            raise ShardLostError from error
         self._clock.hear(reply)
+        if reply.get("code") in _NO_PRIMARY:
+            self.close()
+            raise ShardLostError
         return reply
 
     def close(self) -> None:
@@ -212,14 +252,22 @@ def hashed(value: object) -> int:
 class Chunks:
     """The ranges of a sharded collection, and the shards that have them."""
 
-    def __init__(self, key: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]]) -> None:
-        self._key = key
+    def __init__(self, collection: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]]) -> None:
+        self._key: Mapping[str, Any] = collection["key"]
         self.shards = sorted({chunk["shard"] for chunk in chunks})
+        self._newest: dict[str, Timestamp] = {}
+        for chunk in chunks:
+            self._newest[chunk["shard"]] = max(chunk["lastmod"], self._newest.get(chunk["shard"], chunk["lastmod"]))
+        self._of_all = {"e": collection["lastmodEpoch"], "t": collection["timestamp"]}
         self._ranges = [(self._place(chunk["min"]), self._place(chunk["max"]), chunk["shard"]) for chunk in chunks]
 
     @staticmethod
     def _place(bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         return [rank(value) for value in bound.values()]
+
+    def version(self, shard: str) -> Document:
+        """Return the version of a shard's ranges, with which it leaves out what it does not own; it refuses others."""
+        return {"shardVersion": {**self._of_all, "v": self._newest[shard]}}
 
     def shard_of(self, document: Mapping[str, Any]) -> str:
         """Return the shard that a new document belongs to."""
@@ -278,7 +326,7 @@ class Router:
         self._config = self._client["config"].with_options(options)
         self.clock = Clock(self._client.admin.command("ping"))
         found = self._config["shards"].find(sort=[("_id", 1)])
-        self.shards: dict[str, str] = {shard["_id"]: shard["host"].partition("/")[2] for shard in found}
+        self.shards = {shard["_id"]: shard["host"].partition("/")[2].split(",") for shard in found}
         self.through = through
         self.streams: dict[int, Stream] = {}
         self.transactions: dict[bytes, Transaction] = {}
@@ -291,9 +339,32 @@ class Router:
             collection = self._config["collections"].find_one({"_id": namespace})
             known = None
             if collection:
-                known = Chunks(collection["key"], self._config["chunks"].find({"uuid": collection["uuid"]}).to_list())
+                known = Chunks(collection, self._config["chunks"].find({"uuid": collection["uuid"]}).to_list())
             self._chunks[namespace] = time.monotonic(), known
         return known
+
+    def forget_chunks(self) -> None:
+        """Read the ranges anew before their next use."""
+        self._chunks.clear()
+
+    def link(self, shard: str, client: object, seconds: float = _PRIMARY_SECONDS) -> Link:
+        """Connect to the primary of a shard; wait for one if there is none.
+
+        Raises:
+            ShardLostError: if there is none after some seconds.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            for host in self.shards[shard]:
+                with suppress(OSError, ShardLostError):
+                    link = Link(host, self.clock, client)
+                    if link.is_to_primary:
+                        self.shards[shard] = sorted(self.shards[shard], key=host.__ne__)  # the next one asks it first
+                        return link
+                    link.close()
+            if time.monotonic() > deadline:
+                raise ShardLostError
+            time.sleep(0.1)
 
     def database(self, name: str) -> Document | None:
         """Return the config server's entry of a database."""
@@ -313,7 +384,7 @@ class Router:
         """Do a command that changes where documents are."""
         namespace: str = body[name]
         database, _, collection = namespace.partition(".")
-        self._chunks.clear()
+        self.forget_chunks()
         if name == "enableSharding":
             self.primary(namespace, create=True)
             return {"ok": 1.0}
@@ -333,7 +404,8 @@ class Router:
             order |= {"epoch": found["lastmodEpoch"], "timestamp": found["timestamp"], "splitKeys": [body["middle"]]}
             return link.ask(chunk["shard"], order | {"min": chunk["min"], "max": chunk["max"], "$db": "admin"})
         order = {"_configsvrMoveRange": namespace, "toShard": body.get("toShard") or body["to"], "min": chunk["min"]}
-        order |= {"max": body.get("max") or chunk["max"], "waitForDelete": True, "writeConcern": _MAJORITY}
+        waits = bool(body.get("waitForDelete") or body.get("_waitForDelete"))
+        order |= {"max": body.get("max") or chunk["max"], "waitForDelete": waits, "writeConcern": _MAJORITY}
         deadline = time.monotonic() + _MOVE_SECONDS
         while True:
             try:
@@ -366,7 +438,7 @@ class Stream:
     def __init__(self, router: Router, body: Document, client: object) -> None:
         self.id = next(self._ids)
         self._database = body["$db"]
-        self._links = {shard: Link(address, router.clock, client) for shard, address in router.shards.items()}
+        self._links = {shard: router.link(shard, client) for shard in router.shards}
         self._cursors: dict[str, Document] = {}
         self._events: list[tuple[str, Mapping[str, Any]]] = []
         self.failure: Document | None = None
@@ -415,7 +487,10 @@ class Stream:
             for shard, link in self._links.items():
                 of = {"getMore": self._cursors[shard]["id"], "collection": body["collection"], "maxTimeMS": 10}
                 of |= {name: body[name] for name in ("lsid", "batchSize") if name in body} | {"$db": self._database}
-                self._take(shard, link.ask(of), "nextBatch")
+                try:
+                    self._take(shard, link.ask(of), "nextBatch")
+                except ShardLostError:
+                    self.failure = _error(_UNREACHABLE, f"{shard} went away", "ResumableChangeStreamError")
                 if self.failure:
                     return self.failure
             reply = self.batch("nextBatch")
@@ -439,15 +514,22 @@ class Transaction:
         self.number = start["txnNumber"]
         self._concern = session.router.clock.told_to(start).get("readConcern")
         self._shards: list[str] = []
-        self._writers: set[str] = set()
+        self._writers: list[str] = []
         self._cursors: dict[int, str] = {}
+        self._is_begun_here = False
 
     def run(self, session: "Session", name: str, body: Document) -> Document:
-        """Do a statement on the shards that it concerns."""
+        """Do a statement on the shards that it concerns; tell in the reply which shard knows the outcome."""
+        reply = self._run(session, name, body)
+        knowing = [*self._writers, *self._shards]
+        return reply | ({"recoveryToken": {"recoveryShardId": knowing[0]}} if knowing else {})
+
+    def _run(self, session: "Session", name: str, body: Document) -> Document:
         router = session.router
         body = {option: value for option, value in body.items() if option not in ("startTransaction", "readConcern")}
         if name in ("commitTransaction", "abortTransaction"):
             return self._end(session, name, body)
+        self._is_begun_here = True
         database = body["$db"]
         primary = router.primary(database, create=name in _WRITES)
         if name == "getMore":
@@ -467,17 +549,20 @@ class Transaction:
                 return self._find(session, body, chunks)
             case "aggregate":
                 return self._aggregate(session, body, chunks)
-        return self._ask(session, chunks.shards_of(body["query"])[0], body)  # findAndModify
+        return self._ask(session, chunks.shards_of(body["query"])[0], body, chunks)  # findAndModify
 
-    def _ask(self, session: "Session", shard: str, body: Document) -> Document:
+    def _ask(self, session: "Session", shard: str, body: Document, chunks: Chunks | None = None) -> Document:
+        body = body | (chunks.version(shard) if chunks else {})
         if shard not in self._shards:
             body = body | {"startTransaction": True}
             body |= {"readConcern": self._concern} if self._concern else {}
             body |= {} if self._shards else {"coordinator": True}
             self._shards.append(shard)
         reply = session.ask(shard, body)
-        if not reply.pop("readOnly", False):
-            self._writers.add(shard)
+        if reply.get("code") in _STALE:
+            session.router.forget_chunks()
+        if not reply.pop("readOnly", False) and shard not in self._writers:
+            self._writers.append(shard)
         if "cursor" in reply:
             self._cursors[reply["cursor"]["id"]] = shard
         return reply
@@ -489,15 +574,15 @@ class Transaction:
         inserted = 0
         reply: Document = {"ok": 1.0}
         for shard, documents in parts.items():
-            reply = self._ask(session, shard, body | {"documents": documents})
+            reply = self._ask(session, shard, body | {"documents": documents}, chunks)
             if reply["ok"] != 1.0 or "writeErrors" in reply:
                 return reply
             inserted += reply["n"]
         return reply | {"n": inserted}
 
     def _write(self, session: "Session", name: str, body: Document, chunks: Chunks) -> Document:
-        total: Document = {"n": 0}
-        reply: Document = {}
+        total: Document = {"n": 0} | ({"nModified": 0} if name == "update" else {})
+        reply: Document = {"ok": 1.0}  # a filter may allow no value, and so concern no shard
         for index, statement in enumerate(body[f"{name}s"]):
             shards = chunks.shards_of(statement["q"])
             is_multi = statement.get("multi") or statement.get("limit") == 0
@@ -506,7 +591,7 @@ class Transaction:
             if len(shards) > 1 and not is_multi and "_id" not in statement["q"]:
                 return _error(72 if name == "update" else 61, f"a single {name} must give _id or the shard key")
             for shard in shards:
-                reply = self._ask(session, shard, body | {f"{name}s": [statement]})
+                reply = self._ask(session, shard, body | {f"{name}s": [statement]}, chunks)
                 if reply["ok"] != 1.0 or "writeErrors" in reply:
                     return reply
                 for count in ("n", "nModified"):
@@ -519,7 +604,7 @@ class Transaction:
     def _find(self, session: "Session", body: Document, chunks: Chunks) -> Document:
         shards = chunks.shards_of(body.get("filter", {}))
         if len(shards) == 1:
-            return self._ask(session, shards[0], body)
+            return self._ask(session, shards[0], body, chunks)
         skip, limit, order = body.get("skip", 0), abs(body.get("limit", 0)), body.get("sort") or {}
         command = {name: value for name, value in body.items() if name not in ("skip", "singleBatch", "limit")}
         command |= {"batchSize": _WHOLE} | ({"limit": skip + limit} if limit else {})
@@ -528,7 +613,7 @@ class Transaction:
             command["projection"] = body.get("projection") or {}
         rows: list[Document] = []
         for shard in shards:
-            reply = self._ask(session, shard, command)
+            reply = self._ask(session, shard, command, chunks)
             if reply["ok"] != 1.0:
                 return reply
             if reply["cursor"]["id"]:
@@ -544,7 +629,7 @@ class Transaction:
         shards = chunks.shards_of(pipeline[0].get("$match", {}) if pipeline else {})
         others = any(kind in stage for stage in pipeline for kind in ("$lookup", "$graphLookup", "$unionWith"))
         if len(shards) == 1 and (not others or shards[0] == session.router.primary(body["$db"])):
-            return self._ask(session, shards[0], body)
+            return self._ask(session, shards[0], body, chunks)
         outside = {name: value for name, value in body.items() if name not in ("autocommit", "txnNumber", "lsid")}
         reply = session.route("aggregate", outside | {"cursor": {"batchSize": _WHOLE}})
         if reply["ok"] == 1.0 and reply["cursor"]["id"]:
@@ -552,12 +637,17 @@ class Transaction:
         return reply
 
     def _end(self, session: "Session", name: str, body: Document) -> Document:
+        token = body.pop("recoveryToken", {})
         body = body | {"$db": "admin"}
-        if name == "commitTransaction" and len(self._writers) > 1:
+        if name == "commitTransaction" and (len(self._writers) > 1 or not self._is_begun_here):
             participants = [{"shardId": shard} for shard in self._shards]
             order = {"coordinateCommitTransaction": 1, "participants": participants}
-            options = {option: value for option, value in body.items() if option not in (name, "recoveryToken")}
-            return session.ask(self._shards[0], order | options)
+            options = {option: value for option, value in body.items() if option != name}
+            # Without participants, the shard tells the outcome of what another router began.
+            coordinator = [*self._shards, token.get("recoveryShardId")][0]
+            if coordinator is None:
+                return _error(_NO_TRANSACTION, "this router knows no such transaction", _TRANSIENT)
+            return session.ask(coordinator, order | options)
         reply: Document = {"ok": 1.0}
         # The readers come first, so that the commit of the one that wrote decides.
         for shard in sorted(self._shards, key=self._writers.__contains__):
@@ -588,9 +678,10 @@ class Session(threading.Thread):
         self._connection = connection
         self._metadata: object = None
         self._links: dict[str, Link] = {}
+        self._number = 0
 
     def run(self) -> None:
-        """Answer until the client or a shard goes."""
+        """Answer until the client goes."""
         try:
             for answer in self._answers():
                 self._connection.sendall(answer)
@@ -614,9 +705,18 @@ class Session(threading.Thread):
             body = _command(content)
             self.router.clock.hear(body)
             try:
-                reply = self._answer(next(iter(body)), body)
+                try:
+                    reply = self._answer(next(iter(body)), body)
+                except ShardLostError:
+                    if not body.keys().isdisjoint(_ONCE):
+                        raise
+                    reply = self._answer(next(iter(body)), body)
             except OperationFailure as error:
                 reply = {"ok": 0.0, **(error.details or {"errmsg": str(error), "code": error.code or 8})}
+            except ShardLostError:
+                of_transaction = _TRANSIENT if "commitTransaction" not in body else _RETRYABLE
+                labels = [of_transaction] if "autocommit" in body else [_RETRYABLE] if "txnNumber" in body else []
+                reply = _error(_UNREACHABLE, "the primary of a shard went away", *labels)
             except (NotImplementedError, ValueError) as error:
                 reply = _error(8, f"the stand-in for a router cannot do this: {error}")
             if not content[0] & 2:  # the client wants an answer
@@ -624,12 +724,13 @@ class Session(threading.Thread):
 
     def ask(self, shard: str, body: Document) -> Document:
         """Send a command to a shard and return the reply."""
-        return self._link(shard).ask(body)
-
-    def _link(self, shard: str) -> Link:
         if shard not in self._links:
-            self._links[shard] = Link(self.router.shards[shard], self.router.clock, self._metadata)
-        return self._links[shard]
+            self._links[shard] = self.router.link(shard, self._metadata)
+        try:
+            return self._links[shard].ask(body)
+        except ShardLostError:
+            del self._links[shard]
+            raise
 
     def _ask_each(self, shards: Sequence[str], body: Document) -> Document:
         reply: Document = {}
@@ -641,14 +742,17 @@ class Session(threading.Thread):
 
     def route(self, name: str, body: Document) -> Document:
         """Have a shard do a command as a router."""
-        body.pop("txnNumber", None)
         # The name of the command comes first.
-        command = {CLUSTER_COMMANDS[name]: body[name]} | {key: value for key, value in body.items() if key != name}
+        command = {CLUSTER_COMMANDS[name]: body[name]}
+        command |= {key: value for key, value in body.items() if key not in (name, "txnNumber")}
         for attempt in range(_ATTEMPTS):
             reply = self.ask(self.router.through, command)
             if reply["ok"] == 1.0 or reply.get("code") not in _STALE:
                 break
             time.sleep(0.02 * attempt)
+        failure = reply if reply["ok"] != 1.0 else reply.get("writeConcernError", {})
+        if "txnNumber" in body and failure.get("code") in {*_NO_PRIMARY, _UNREACHABLE}:
+            reply["errorLabels"] = [_RETRYABLE]
         return reply
 
     def _hello(self, body: Document) -> Document:
@@ -665,11 +769,14 @@ class Session(threading.Thread):
             "maxWireVersion": 17,
         }
         # killOp finds a client's operations by this number, which counts this router's connections only.
-        number = self._link(self.router.through).number
+        with suppress(ShardLostError):
+            if not self._number:
+                self._links[self.router.through] = self.router.link(self.router.through, self._metadata, seconds=0)
+                self._number = self._links[self.router.through].number
         return (
             {"isWritablePrimary": True, "ismaster": True, "msg": "isdbgrid", "helloOk": True}
             | limits
-            | {"connectionId": number, "ok": 1.0}
+            | {"connectionId": self._number, "ok": 1.0}
         )
 
     def _answer(self, name: str, body: Document) -> Document:
@@ -728,12 +835,18 @@ class Session(threading.Thread):
         return self.ask(shard if colon else self.router.through, body | {"op": int(number)})
 
     def _find_and_modify(self, name: str, body: Document) -> Document:
-        chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
-        if not chunks:
-            return self.ask(self.router.primary(body["$db"], create=True), body)
-        if not chunks.is_one_document(body["query"]):
-            return _error(61, "Query for sharded findAndModify must contain the shard key")
-        return self.ask(chunks.shards_of(body["query"])[0], body)
+        for _ in range(_ATTEMPTS):
+            chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
+            if not chunks:
+                return self.ask(self.router.primary(body["$db"], create=True), body)
+            if not chunks.is_one_document(body["query"]):
+                return _error(61, "Query for sharded findAndModify must contain the shard key")
+            shard = chunks.shards_of(body["query"])[0]
+            reply = self.ask(shard, body | chunks.version(shard))
+            if reply.get("code") not in _STALE:
+                break
+            self.router.forget_chunks()
+        return reply
 
     def _on_each_shard(self, name: str, body: Document) -> Document:
         primary = self.router.primary(body["$db"], create=name == "createIndexes")
@@ -752,7 +865,6 @@ class Session(threading.Thread):
     def _watch(self, body: Document) -> Document:
         router = self.router
         router.primary(body["$db"], create=True)
-        body.pop("txnNumber", None)
         stream = Stream(router, body, self._metadata)
         first = stream.batch("firstBatch")
         if stream.failure:
@@ -802,7 +914,7 @@ class Session(threading.Thread):
         order = {"_shardsvrDropDatabase": 1} if name == "dropDatabase" else {"_shardsvrDropCollection": body[name]}
         options = {"databaseVersion": found["version"], "writeConcern": _MAJORITY, "$db": body["$db"]}
         reply = self.ask(found["primary"], order | options)
-        self.router._chunks.clear()
+        self.router.forget_chunks()
         return {"ok": 1.0} if reply["ok"] == 1.0 else reply
 
 

@@ -1,9 +1,13 @@
 """Tests of the kit: routers reach both shards, in and outside transactions, and refuse what mongos refuses."""
 
+from contextlib import closing
+
 import pytest
+from bson import Int64
 from pymongo.errors import OperationFailure, WriteError
 
-from tests.topologies.cluster import PROJECT, Client, Cluster
+from tests.topologies.cluster import PROJECT, Client, Cluster, move_some
+from tests.topologies.router import Clock, Link
 
 CALLS = [
     {"_id": f"{number:03}", "project_id": PROJECT, "id": f"call {number}", "number": number} for number in range(100)
@@ -18,7 +22,7 @@ def test_documents_are_on_both_shards_and_each_router_reads_all_in_order(running
 
         assert [row["number"] for row in found] == list(range(99, 39, -1))
     for shard in running.shards:
-        with shard.client() as client:
+        with shard.primary().client() as client:
             assert 20 < client[name].calls.count_documents({}) < 80
 
 
@@ -65,10 +69,49 @@ def test_write_to_one_document_needs_its_shard_key(running: Cluster, name: str) 
 
         with pytest.raises(WriteError) as outside:
             calls.update_one({"number": 3}, {"$set": {"new": True}})
-        with client.start_session() as session, session.start_transaction(), pytest.raises(OperationFailure) as inside:
+        with pytest.raises(OperationFailure) as inside, client.start_session() as session, session.start_transaction():
             calls.update_one({"number": 3}, {"$set": {"new": True}}, session=session)
         with pytest.raises(OperationFailure) as searched:
             calls.find_one_and_update({"number": 3}, {"$set": {"new": True}})
 
         assert (outside.value.code, inside.value.code, searched.value.code) == (72, 72, 61)
         assert calls.find_one_and_update({"project_id": PROJECT, "id": "call 3"}, {"$set": {"new": True}})
+
+
+def test_transaction_leaves_out_what_moved_to_another_shard(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as client:
+        calls = client[name].calls
+        calls.insert_many(CALLS)
+        move_some(client, name)
+
+        with client.start_session() as session, session.start_transaction():
+            listed = calls.find({"project_id": PROJECT}, session=session).to_list()
+            deleted = calls.delete_many({"project_id": PROJECT}, session=session).deleted_count
+
+    assert len(listed) == deleted == 100
+
+
+def test_transaction_that_another_router_began_has_its_outcome(running: Cluster, name: str) -> None:
+    """A client repeats a commit through another router if the first one goes."""
+    with Client(running.uri_of(0)) as one, closing(Link(running.routers[1], Clock(one.admin.command("ping")))) as two:
+        with one.start_session() as session:
+            session.start_transaction()
+            one[name].calls.insert_many(CALLS, session=session)
+            session.commit_transaction()
+            commit = {"commitTransaction": 1, "lsid": session.session_id, "autocommit": False, "$db": "admin"}
+            commit |= {"txnNumber": Int64(session._server_session.transaction_id)}
+
+            assert two.ask(commit | {"recoveryToken": session._transaction.recovery_token})["ok"] == 1.0
+            assert two.ask(commit)["code"] == 251
+        with one.start_session() as session, session.start_transaction():
+            # It runs outside of the transaction.
+            [row] = one[name].calls.aggregate([{"$count": "number"}], session=session)
+
+    assert row == {"number": len(CALLS)}
+
+
+def test_write_that_concerns_no_shard_changes_nothing_in_a_transaction(running: Cluster, name: str) -> None:
+    with Client(running.uri_of(0)) as client, client.start_session() as session, session.start_transaction():
+        none = {"project_id": PROJECT, "id": {"$in": []}}
+        assert client[name].calls.update_many(none, {"$set": {"new": True}}, session=session).modified_count == 0
+        assert client[name].calls.delete_many(none, session=session).deleted_count == 0

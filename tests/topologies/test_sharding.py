@@ -59,10 +59,10 @@ def name(routers: Client) -> Iterator[str]:
 def shards(routers: Client) -> Iterator[dict[str, Client]]:
     """Yield a client of each shard, by its name."""
     with ExitStack() as stack:
-        hosts = {each["_id"]: each["host"].rpartition("/")[2] for each in routers["config"]["shards"].find()}
+        hosts = {each["_id"]: each["host"].partition("/")[2] for each in routers["config"]["shards"].find()}
         yield {
-            name: stack.enter_context(Client(host.partition(",")[0], directConnection=True))
-            for name, host in hosts.items()
+            name: stack.enter_context(Client(f"mongodb://{members}/?replicaSet={name}"))
+            for name, members in hosts.items()
         }
 
 

@@ -158,19 +158,22 @@ def _open(
 def _open_at_timestamp(
     calls: "DriversCollection[Document]", project_ids: Sequence[str] | None, token: str | None
 ) -> tuple["ChangeStream[Document]", str]:
-    timestamp = timestamp_of(token) if token else _last_majority_timestamp(calls)
+    timestamp = timestamp_of(token) if token else _last_timestamp(calls)
     start = token_at(timestamp) if timestamp else token or _read_current_token(calls)
     return _open(calls, project_ids, start, timestamp), start
 
 
-def _last_majority_timestamp(calls: "DriversCollection[Document]") -> Timestamp | None:
-    """Return the timestamp of the last majority-confirmed write; None if it is unknown, as behind a shard router.
+def _last_timestamp(calls: "DriversCollection[Document]") -> Timestamp | None:
+    """Return the timestamp of the last majority-confirmed write; None if it is unknown.
 
     By default MongoDB starts after the last write, which a majority may not have confirmed yet. A subscriber that
     catches up could then not detect when it has reached the start.
     """
     response = calls.database.client.admin.command("hello")
     timestamp: Timestamp | None = response.get("lastWrite", {}).get("majorityOpTime", {}).get("ts")
+    if timestamp is None and (following := timestamp_of(_read_current_token(calls))):
+        # A router knows no last write. It starts at the following timestamp, which the next write may have.
+        timestamp = Timestamp(following.time, following.inc - 1)
     return timestamp
 
 

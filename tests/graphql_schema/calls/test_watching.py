@@ -33,6 +33,9 @@ async def stores(database: Database) -> AsyncIterator[Stores]:
     await stores.close()
 
 
+_LATE = Answer(None, [])
+"""The hints that a subscriber gets if the first event is late."""
+
 DOCUMENT = """
 subscription ($project: ID!, $filter: CallsFilter, $query: QueryInput, $after: String) {
   callEvents(projectId: $project, filter: $filter, query: $query, after: $after) { %s }
@@ -61,7 +64,8 @@ async def watchers(
     async def collect(queue: asyncio.Queue[Any]) -> None:
         async with aclosing(watch(schema, stores, selection)) as answers:
             async for answer in answers:
-                queue.put_nowait(answer.data["callEvents"] if answer.data else answer)
+                if answer != _LATE:
+                    queue.put_nowait(answer.data["callEvents"] if answer.data else answer)
 
     collecting = [asyncio.create_task(collect(queue)) for queue in queues]
     await until_subscribed(stores.calls, count)

@@ -22,6 +22,7 @@ def latency(number: int) -> int:
     return number * number * 7919 % 60_000 if number % 97 else number % 1_000_003 * 10
 
 
+@pytest.mark.not_on("cluster", reason="routers run $documents themselves, and no $group that may write to disk")
 @pytest.mark.parametrize("stages", [IN_MEMORY, BY_COUNTS], ids=["in memory", "by counts"])
 async def test_large_group_has_exact_percentiles(database: Database, stages: list[dict[str, Any]]) -> None:
     square = {"$mod": [{"$multiply": ["$n", "$n", 7919]}, 60_000]}

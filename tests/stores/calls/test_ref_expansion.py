@@ -324,7 +324,7 @@ async def test_rows_that_are_not_referenced_are_not_found(
     table, _ = await tables.create(PROJECT, [{"q": 2, "tags": ["b"]}])
     bare = f"{PROJECT}:{table}"
     lone, [lost] = await tables.create(PROJECT, [{"q": 2, "lost": True}])
-    await database.table_rows.delete_one({"digest": lost})
+    await database.table_rows.delete_many({"digest": lost})
     sources: list[object] = [
         *(
             {"rows": rows}

@@ -162,6 +162,7 @@ async def test_other_conditions_narrow_what_is_read(
         assert not plan.sorts_in_memory
 
 
+@pytest.mark.not_on("cluster", reason="each shard reads documents up to the limit")
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("sort_by", [None, NEWEST], ids=["oldest", "newest"])
 async def test_page_is_read_in_its_order_until_it_is_full(
@@ -189,6 +190,7 @@ async def test_page_is_read_in_its_order_until_it_is_full(
     [[SortBy("latency_ms", descending=True)], [SortBy("status"), *NEWEST], [SortBy("status"), *OLDEST]],
     ids=str,
 )
+@pytest.mark.not_on("cluster", reason="each shard reads documents up to the limit")
 async def test_other_orders_with_an_index_end_early(
     stored: CallsStore, plan_of_last: PlanOfLast, sort_by: list[SortBy]
 ) -> None:

@@ -98,7 +98,7 @@ async def fill(database: Database, count: int = 100, seed: int = 6) -> dict[str,
 
 
 async def all_calls(database: Database) -> dict[str, Document]:
-    return {document["_id"]: document async for document in database.calls.find()}
+    return {document["_id"]: document async for document in database.calls.find(sort=[("_id", 1)])}
 
 
 async def age(database: Database, *names: str) -> None:

@@ -271,7 +271,7 @@ async def test_circular_refs_terminate(
     one, two = await made(objects, {"to": 1}, "one"), await made(objects, {"to": 2}, "two")
     for ref, to in ((one, two), (two, f"{one}/key/to")):
         text = json.dumps({"to": f"{to}/key/to"})
-        await database.objects.update_one({"digest": ref.rpartition(":")[2]}, {"$set": {"json.val": text}})
+        await database.objects.update_many({"digest": ref.rpartition(":")[2]}, {"$set": {"json.val": text}})
     commands.sent.clear()
 
     error = await refusal(refs, f"{one}/key/to/key/on")

@@ -96,7 +96,7 @@ async def test_preview_includes_files_referenced_only_by_expiring_feedback(
     on_calls = ((1, on_old), (2, on_new), (3, on_none), (4, on_none_yet))
     await FeedbackStore(database).create([feedback({"see": file}, weave_ref=call_ref(one)) for one, file in on_calls])
     long_ago = {"$set": {"created_at": times.now() - 3 * DAY}}
-    await database.feedback.update_one({"call_id": call_id(3)}, long_ago)
+    await database.feedback.update_many({"call_id": call_id(3)}, long_ago)
     await database.files.update_many({}, long_ago)
 
     foreseen = await RetentionStore(database).preview(PROJECT, Rule(5), {"files", "file_bytes"})

@@ -261,7 +261,7 @@ async def test_segments_without_calls_are_deleted(
     await index()
     database.timings = replace(database.timings, segment_check_seconds=0)
     monkeypatch.setattr(indexing, "SEGMENT_BYTES", 1_000_000)
-    await database.calls.delete_one({"id": call_id(1)})
+    await database.calls.delete_one({"project_id": PROJECT, "id": call_id(1)})
     await store_some(calls, 2, 2)
     heads = await database.search_segments.count_documents({})
 
@@ -306,7 +306,7 @@ async def test_words_of_a_permanently_deleted_call_are_deleted(
     database.timings = replace(database.timings, segment_check_seconds=0)
     await store.work(PROJECT, pause=0)
     kept = await database.search_words.count_documents(secret)
-    await database.calls.delete_one({"id": call_id(1)})
+    await database.calls.delete_one({"project_id": PROJECT, "id": call_id(1)})
     await store.work(PROJECT, pause=0)
 
     assert (kept, await database.search_words.count_documents(secret)) == (1, 0)

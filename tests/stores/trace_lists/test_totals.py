@@ -193,6 +193,7 @@ async def examined(database: Database, commands: Commands, totals: str) -> int:
     return keys
 
 
+@pytest.mark.not_on("cluster", reason="each shard reads a whole page")
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
 @pytest.mark.parametrize("name", ["num_errors", "total_tokens", "total_cost"])
 async def test_page_examines_its_own_traces_among_many_equal_ones(
@@ -600,8 +601,8 @@ async def test_calls_of_other_programs_without_trace_or_start_are_left_out(
     database: Database, calls: CallsStore, settling: Settling
 ) -> None:
     await calls.write([part for each in range(6) for part in call(each, each // 2, each % 2)])
-    await database.calls.update_one({"id": call_id(0)}, {"$unset": {"trace_id": ""}})
-    await database.calls.update_one({"id": call_id(2)}, {"$unset": {"started_at": ""}})
+    await database.calls.update_many({"id": call_id(0)}, {"$unset": {"trace_id": ""}})
+    await database.calls.update_many({"id": call_id(2)}, {"$unset": {"started_at": ""}})
 
     await settle(settling)
 
@@ -618,7 +619,7 @@ async def test_priced_calls_of_other_programs_without_start_are_left_out(
 ) -> None:
     await price(database, 0.001)
     await calls.write([part for each in range(4) for part in call(each, 1, each % 2, tokens=5)])
-    await database.calls.update_one({"id": call_id(2)}, {"$unset": {"started_at": ""}})
+    await database.calls.update_many({"id": call_id(2)}, {"$unset": {"started_at": ""}})
 
     await settle(settling)
 

@@ -293,6 +293,7 @@ async def test_unresumable_stream_ends_with_an_error_and_a_new_one_may_start(
     assert "which ended its change stream" in caplog.text
 
 
+@pytest.mark.not_on("cluster", reason="the stand-in router resumes by the time in a token")
 async def test_subscriber_during_a_stream_failure_gets_a_new_stream(stream: FanOut, calls: CallsStore) -> None:
     for number in range(5):
         await calls.write([start(1)])
