@@ -433,7 +433,8 @@ function Examples({
   const callIds = compared.runs.map(({ id }) => id);
   const sortBy = sort ? sortOf(sort) : undefined;
   const isLower = !sort?.startsWith("-");
-  const name = sort?.replace(/^-/, "").slice(SCORES.length) ?? "";
+  const path = sort?.replace(/^-/, "") ?? "";
+  const name = path.startsWith(SCORES) ? path.slice(SCORES.length) : "";
   const isAll = isWhole || !name;
   const rows = useRows<ComparedRow>(
     async (page, abort) => {
@@ -605,7 +606,7 @@ function OneOfCompared({
       ) : result ? (
         <Trials result={result} />
       ) : (
-        prediction && <Skeleton lines={2} />
+        prediction && (data ? <p class="muted">This row does not exist any more.</p> : <Skeleton lines={2} />)
       )}
     </>
   );

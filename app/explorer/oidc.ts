@@ -83,10 +83,14 @@ class SignInError extends Error {
   }
 }
 
+/** Milliseconds for which the page waits for an answer of the issuer. */
+const PATIENCE = 10_000;
+
 async function read(url: string, form?: Record<string, string>): Promise<Record<string, unknown>> {
   let response: Response;
   try {
-    response = await fetch(url, form ? { method: "POST", body: new URLSearchParams(form) } : {});
+    const signal = AbortSignal.timeout(PATIENCE);
+    response = await fetch(url, form ? { method: "POST", body: new URLSearchParams(form), signal } : { signal });
   } catch {
     throw new SignInError(
       `${new URL(url).origin} does not answer. It may be down, or it does not allow pages of ${window.location.origin} (CORS). Try again in a minute, or ask the issuer's administrator.`,
@@ -138,13 +142,10 @@ export async function signIn(issuer: Issuer): Promise<void> {
 
 /** Leave the page for the one at which the issuer ends its session and leads back. False if it has none, or is away. */
 export async function signOutAt(issuer: Issuer): Promise<boolean> {
-  const end = await discovered(issuer).then(
-    (found) => found.end,
-    () => null,
-  );
-  if (typeof end !== "string") return false;
+  const found = await discovered(issuer).catch(() => null);
+  if (typeof found?.end !== "string" || !URL.canParse(found.end)) return false;
   const ended: Ended = { state: random(), href: window.location.search || "?" };
-  const url = new URL(end);
+  const url = new URL(found.end);
   const parameters = { client_id: issuer.clientId, post_logout_redirect_uri: redirectUri(), state: ended.state };
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   sessionStorage.setItem(ENDED, JSON.stringify(ended));

@@ -447,7 +447,8 @@ function useMarked(project: string): [readonly Marked[], (next: readonly Marked[
     for (const each of next) known.set(each.callId, each);
     const isFew = next.length <= MOST_MARKS;
     setMany(isFew ? null : next);
-    go(here({ mark: isFew ? next.map(({ callId }) => callId) : null }), { replace: true });
+    const unread = data ? [] : callIds; // marks of a link that are still being read stay
+    go(here({ mark: isFew ? [...unread, ...next.map(({ callId }) => callId)] : null }), { replace: true });
   };
   return [ids.length > 0 ? ids.flatMap((id) => known.get(id) ?? []) : (many ?? []), set];
 }

@@ -60,7 +60,7 @@ from stores.rollups.parents import find_parents, settled_parents
 from stores.rollups.reads import Coverage, DimensionMatch, RolledUp, count, read_groups
 from stores.rollups.sketches import Sketch
 from stores.usage.classes import FIELDS, STORED
-from stores.usage.own import MAX_PARENTS, KnownParents, Unclear, UsageOf, find_unclear, with_own_usage
+from stores.usage.own import MAX_PARENTS, Unclear, UsageOf, find_unclear, with_own_usage
 
 Pipeline = list[dict[str, Any]]
 
@@ -656,21 +656,20 @@ class AggregatesStore:
                 raise
         return await self._read(self._calls, [*facts, *rows.groups(in_memory=False), *row_stages], session)
 
-    async def _known_parents(
-        self, project_id: str, session: Session, first: int, last: int, ids: Sequence[str] | None
-    ) -> KnownParents | None:
-        """Return the calls whose own usage depends on their children, as `FindParents`; None if they are too many."""
+    async def _known_parents(self, project_id: str, session: Session, first: int, last: int) -> set[str] | None:
+        """Return the calls whose own usage depends on their children, of the hours from one start to another.
+
+        None if roll-ups do not know, or if there are too many.
+        """
         hours = DimensionMatch(first=hour_of(first), end=hour_of(last) + HOUR)
         coverage = await Coverage.find(self.database, project_id, hours, session, of_own=True)
         if coverage is None:
             return None
-        within = hours.first, hours.end, coverage.live_hours
-        parents = await settled_parents(self.database, project_id, *within, session, ids)
-        if ids is not None:
-            return KnownParents(parents, coverage.live)
+        live = coverage.live_hours
+        parents = await settled_parents(self.database, project_id, hours.first, hours.end, live, session)
         if coverage.live and len(parents) <= MAX_PARENTS:
             parents |= (await find_parents(self.database, project_id, coverage.live, session)).keys()
-        return KnownParents(parents) if len(parents) <= MAX_PARENTS else None
+        return parents if len(parents) <= MAX_PARENTS else None
 
     async def _read(self, collection: Collection, pipeline: Pipeline, session: Session) -> list[Row]:
         hint = await scan_hint(collection, pipeline)

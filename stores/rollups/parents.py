@@ -112,25 +112,15 @@ async def find_parents(
 
 
 async def settled_parents(
-    database: Database,
-    project_id: str,
-    first: int,
-    end: int,
-    live_hours: Collection[int],
-    session: Session,
-    ids: Sequence[str] | None = None,
+    database: Database, project_id: str, first: int, end: int, live_hours: Collection[int], session: Session
 ) -> set[str]:
-    """Return the ids of the calls that `find_parents` found in the settled hours of a time range, or those among `ids`.
+    """Return the ids of the calls that `find_parents` found in the settled hours of a time range.
 
     If there are more than `MAX_PARENTS`, some are missing.
     """
-    match: Document = {"project_id": project_id, "unit": PARENTS, "started_at": {"$gte": first, "$lt": end}}
-    shown: Document = {"started_at": 1, PARENTS: 1}
-    if ids is not None:
-        match[PARENTS] = {"$in": ids}
-        shown[PARENTS] = {"$setIntersection": [f"${PARENTS}", ids]}
+    match = {"project_id": project_id, "unit": PARENTS, "started_at": {"$gte": first, "$lt": end}}
     parents: set[str] = set()
-    async with database.rollups.find(match, shown, session=session) as stored:
+    async with database.rollups.find(match, session=session) as stored:
         async for row in stored:
             if row["started_at"] not in live_hours:
                 parents.update(row[PARENTS])

@@ -12,6 +12,7 @@ from stores.database.content_store import batches
 from stores.database.indexes import INDEXES, index_by
 from stores.database.scan_order import index_hint
 from stores.database.transactions import Session
+from stores.errors import BadInputError
 from stores.hours import HOUR, state_key
 from stores.paging import Order, Row, SortKey
 from stores.query.explain import Plan, explain
@@ -306,13 +307,21 @@ async def rows_of_traces(
     database: Database, project_id: str, session: Session, wanted: abc.Collection[str], trace_ids: abc.Collection[str]
 ) -> list[Row]:
     """Return the rows, with the wanted fields, of those traces whose totals are right in a snapshot."""
+    rows: list[Row] = []
+    for some in batches([*trace_ids], _BATCH):
+        rows += await _rows_of_batch(database, project_id, session, wanted, some)
+    return rows
+
+
+async def _rows_of_batch(
+    database: Database, project_id: str, session: Session, wanted: abc.Collection[str], trace_ids: Sequence[str]
+) -> list[Row]:
     keys = [total_key(project_id, each)["_id"] for each in trace_ids]
-    shown = (*_HEAD["trace_totals"], "hours", *wanted, *(_OF_COST if TOTAL_COST in wanted else ()))
-    totals: Stages = [
-        {"$match": {"project_id": project_id, "_id": {"$in": keys}}},
-        {"$project": {"_id": 0} | dict.fromkeys(shown, 1)},
-    ]
-    crowded = [{"$match": {"project_id": project_id, "_id": crowded_hours(project_id)}}, {"$project": {"_id": 1}}]
+    of_these = {"project_id": project_id, "_id": {"$in": keys}}
+    shown = {"_id": 0} | dict.fromkeys((*_HEAD["trace_totals"], "hours", *wanted), 1)
+    totals: Stages = [{"$match": of_these}, {"$project": shown}]
+    a_crowded_one = {"$match": {"project_id": project_id, "_id": crowded_hours(project_id)}}
+    crowded: Stages = [a_crowded_one, {"$limit": 1}, {"$project": {"_id": 1}}]
     union = [
         {"$unionWith": {"coll": database.trace_totals.name, "pipeline": pipeline}} for pipeline in (totals, crowded)
     ]
@@ -331,11 +340,17 @@ async def rows_of_traces(
         rows = [row for row in rows if row["trace_id"] not in live_traces]
     if rows and TOTAL_COST in wanted:
         stored = next((mark["prices"] for mark in marks[project_id] if "prices" in mark), None)
-        prices = await _changed_prices(database, project_id, stored)
-        rows = [row for row in rows if _set_cost(row, prices)]
-        for row in rows if prices is None else ():
-            for name in _OF_COST:
-                del row[name]
+        try:
+            prices = await _changed_prices(database, project_id, stored)
+        except BadInputError:  # the project has too many prices; those of the models of a few traces may do
+            return []
+        if prices:
+            of_cost = {"_id": 0, "trace_id": 1} | dict.fromkeys(_OF_COST, 1)
+            sums = {
+                total.pop("trace_id"): total
+                async for total in database.trace_totals.find(of_these, of_cost, session=session)
+            }
+            rows = [each for row in rows if _set_cost(each := row | sums[row["trace_id"]], prices)]
     return rows
 
 

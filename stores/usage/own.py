@@ -8,10 +8,9 @@ Only direct children are considered; `usage_tree` also looks through children wi
 subtracted like counts. If a class would be negative, the excess has no classes, because the others would exceed the
 total.
 
-One lookup of children takes as long as reading twenty calls. Roll-ups know the calls of settled hours that have
-reporting children, so of a few unclear calls only these, and those of live hours, have their children looked up. If
-there are many unclear calls, those with reporting children are joined with these. Without roll-ups a few are looked up
-one by one, and one query finds the parents among many.
+Unclear calls with reporting children are found first, and joined with these: a lookup for each unclear call would take
+as long as reading twenty calls. The children of a few calls are found by the ids of these. Roll-ups know the parents
+among many calls; otherwise one query finds them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,7 +19,8 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from stores.database import Collection
-from stores.database.scan_order import scan_hint
+from stores.database.indexes import index_by
+from stores.database.scan_order import index_hint, scan_hint
 from stores.database.transactions import Session
 from stores.query.text_expressions import Expression
 from stores.usage.classes import PARTS, REQUESTS, STORED, Side
@@ -32,12 +32,13 @@ COUNTS: Final = ("prompt_tokens", "completion_tokens", "requests", "total_tokens
 TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 FEW: Final = 1_000
-"""Maximum number of unclear calls whose children are looked up one by one."""
+"""Maximum number of unclear calls whose children are found by their ids."""
 MANY_MORE: Final = 10
 """Ratio of the calls in the time range to the unclear ones from which scanning the range is slower than lookups."""
 MAX_PARENTS: Final = 50_000
 """Limit on the ids in a pipeline. Each takes about 60 bytes, twice, of the 16 MiB that MongoDB accepts."""
 
+_BY_PARENT: Final = index_by("calls", "project_id", "visible", "parent_id")
 _SKEW: Final = 60_000_000
 """Largest clock difference between the machines of a trace, in microseconds."""
 _CALL: Final = "_call"
@@ -63,38 +64,17 @@ class UsageOf(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KnownParents:
-    """The calls of which roll-ups know that they and their children report usage.
-
-    Attributes:
-        ids: their ids.
-        live: the alternatives of a match of further calls that may be such parents, since their hours are live.
-    """
-
-    ids: Iterable[str]
-    live: Sequence[dict[str, Any]] = ()
-
-
-FindParents = Callable[[int, int, Sequence[str] | None], Awaitable[KnownParents | None]]
-"""A function that returns the known parents that start between two times; None if they are not known.
-
-With ids it returns those among these; without ids it returns all, also of live hours.
-"""
-
-
-@dataclass(frozen=True, slots=True)
 class Unclear:
     """Plan for the calls whose usage scope is unclear.
 
-    If `parents` is None, the children of every unclear call are looked up, or of those that match one of `among`.
-    Otherwise `parents` are the `_id`s of unclear calls whose children match `reporting`. With `are_found` the calls are
-    found by one match, which all parents meet.
+    If `parents` is None, the children of every unclear call are looked up. Otherwise `parents` are the `_id`s of
+    unclear calls whose children match `reporting`. With `are_found` the calls are found by one match, which all
+    parents meet.
     """
 
     parents: list[str] | None = None
     reporting: dict[str, Any] = field(default_factory=dict)
     are_found: bool = False
-    among: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def of_parents(cls, project_id: str, ids: Iterable[str], *, are_found: bool = False) -> Self | None:
@@ -103,25 +83,16 @@ class Unclear:
         reporting = _visible(project_id) | {"parent_id": {"$in": parents}, "usage": {"$exists": True}}
         return cls([f"{project_id}:{each}" for each in parents], reporting, are_found) if parents else None
 
-    @classmethod
-    def of_known(cls, project_id: str, known: KnownParents) -> Self | None:
-        """Return the plan that looks up the children of known parents and of live calls; None if there are none."""
-        parents = [f"{project_id}:{each}" for each in known.ids]
-        among = [*known.live, *([{"_id": {"$in": parents}}] if parents else [])]
-        return cls(among=among) if among else None
-
     @property
     def match(self) -> dict[str, Any]:
         """MongoDB filter of the calls to compare with their children."""
-        if self.parents is not None:
-            return {"_id": {"$in": self.parents}}
-        return {"usage_scope": UNCLEAR} | ({"$or": self.among} if self.among else {})
+        return {"usage_scope": UNCLEAR} if self.parents is None else {"_id": {"$in": self.parents}}
 
     @property
     def others(self) -> Pipeline:
         """Stages that exclude the calls of `match`."""
         if self.parents is None:
-            return [{"$match": {"$nor": [self.match]}}]
+            return [{"$match": {"usage_scope": {"$ne": UNCLEAR}}}]
         # MongoDB hashes a literal list for `$indexOfArray`; `$nin` would take as long as a lookup.
         position = {"$indexOfArray": [{"$literal": self.parents}, "$_id"]}
         return [{"$set": {_PARENT_INDEX: position}}, {"$match": {_PARENT_INDEX: {"$lt": 0}}}]
@@ -132,9 +103,13 @@ async def find_unclear(
     project_id: str,
     found: Sequence[dict[str, Any]],
     session: Session,
-    find_known: FindParents,
+    known_parents: Callable[[int, int], Awaitable[Iterable[str] | None]],
 ) -> Unclear | None:
-    """Plan the unclear calls among those that `found` returns; None if none has children that report usage."""
+    """Plan the unclear calls among those that `found` returns; None if there are none.
+
+    `known_parents` returns the ids of all unclear calls of the project that start between two times and of which
+    children report usage, too; None if they are not known.
+    """
     fields = {
         "calls": {"$sum": 1},
         "ids": {"$firstN": {"n": FEW + 1, "input": "$id"}},
@@ -153,12 +128,14 @@ async def find_unclear(
     match = _visible(project_id) | {"started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
     limit = number * MANY_MORE
-    are_few = number <= FEW
-    starts = surveyed_rows[0]["first"], surveyed_rows[0]["last_start"]
-    if known := await find_known(*starts, surveyed_rows[0]["ids"] if are_few else None):
-        return Unclear.of_known(project_id, known) if are_few else Unclear.of_parents(project_id, known.ids)
-    if are_few:
-        return Unclear()
+    if number <= FEW:
+        children = _visible(project_id) | {"parent_id": {"$in": surveyed_rows[0]["ids"]}, "usage": {"$exists": True}}
+        few = await calls.aggregate(
+            [{"$match": children}, {"$group": {"_id": "$parent_id"}}], session=session, **index_hint(calls, _BY_PARENT)
+        ).to_list(None)
+        return Unclear.of_parents(project_id, (each["_id"] for each in few))
+    if (known := await known_parents(surveyed_rows[0]["first"], surveyed_rows[0]["last_start"])) is not None:
+        return Unclear.of_parents(project_id, known)
     if await calls.count_documents(match, session=session, limit=limit) == limit:
         return Unclear()
     parents = await _parents(calls, project_id, match | {"usage": {"$exists": True}}, session)

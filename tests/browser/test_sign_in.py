@@ -106,7 +106,7 @@ async def test_sign_in_restores_the_address_and_sign_out_forgets_the_token(
     chromium: "Browser", serve: Serve, issuer: StandInIssuer
 ) -> None:
     issuer.exchange_url = issuer.url.replace("127.0.0.1", "localhost") + "/token"
-    issuer.ends_sessions = True
+    issuer.end_url = f"{issuer.url}/end?tenant=acme"
     asked_for: list[str] = []
     with serve(**at(issuer)) as url:
         async with opened(chromium, url + ADDRESS) as page:
@@ -213,6 +213,7 @@ async def test_access_token_for_the_server_is_preferred_to_the_id_token(
             await rows(page).wait_for()
 
             issuer.access_token = {"aud": "account"}
+            issuer.end_url = "not an address"
             await page.get_by_role("button", name="Sign out").click()
             await sign_in(page)
             await form(page).get_by_role("alert").wait_for()

@@ -144,7 +144,7 @@ def _open(
         # The project begins the key, so MongoDB leaves out changes of others before it looks up documents. A range of
         # keys per project would take ten times as long for 100 projects.
         key = {"$convert": {"input": "$documentKey._id", "to": "string", "onError": "", "onNull": ""}}
-        match["$expr"] = {"$in": [{"$first": {"$split": [key, ":"]}}, sorted(project_ids)]}
+        match["$expr"] = {"$in": [{"$first": {"$split": [key, ":"]}}, {"$literal": sorted(project_ids)}]}
     return calls.watch(
         [{"$match": match}, *_EVENT_STAGES],
         full_document="updateLookup",

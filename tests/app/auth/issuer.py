@@ -41,8 +41,8 @@ class StandInIssuer:
         self.access_token: dict[str, Any] | None = None
         """Claims that replace those of access tokens; they are opaque while it is None."""
         self.gives_refresh_tokens = False
-        self.ends_sessions = False
-        """Whether people can sign out here."""
+        self.end_url = ""
+        """Address of the page at which people sign out; none if it is empty."""
         self.ended: list[dict[str, str]] = []
         """Sign-outs that somebody asked for."""
         self.grants: list[dict[str, str]] = []
@@ -75,7 +75,7 @@ class StandInIssuer:
             "jwks_uri": f"{self.url}/keys",
             "authorization_endpoint": f"{self.url}/authorize?tenant=acme",
             "token_endpoint": self.exchange_url or f"{self.url}/token",
-            **({"end_session_endpoint": f"{self.url}/end?tenant=acme"} if self.ends_sessions else {}),
+            **({"end_session_endpoint": self.end_url} if self.end_url else {}),
         }
 
     def sign_in(self, query: str) -> str:

@@ -66,11 +66,12 @@ def _writer(rng: Random) -> str:
 
 
 @pytest.mark.parametrize(
-    ("usage_of", "few"),
+    ("usage_of", "few", "many_more"),
     [
-        pytest.param(UsageOf.OWN, FEW, id="own, each looked up"),
-        pytest.param(UsageOf.OWN, 0, id="own, parents joined"),
-        pytest.param(UsageOf.REPORTED, FEW, id="reported"),
+        pytest.param(UsageOf.OWN, FEW, own.MANY_MORE, id="own, parents found by children"),
+        pytest.param(UsageOf.OWN, 0, own.MANY_MORE, id="own, parents found in their time"),
+        pytest.param(UsageOf.OWN, 0, 1, id="own, each looked up"),
+        pytest.param(UsageOf.REPORTED, FEW, own.MANY_MORE, id="reported"),
     ],
 )
 async def test_every_group_equals_the_sum_over_its_calls(
@@ -80,8 +81,10 @@ async def test_every_group_equals_the_sum_over_its_calls(
     monkeypatch: pytest.MonkeyPatch,
     usage_of: UsageOf,
     few: int,
+    many_more: int,
 ) -> None:
     monkeypatch.setattr(own, "FEW", few)
+    monkeypatch.setattr(own, "MANY_MORE", many_more)
     store = AggregatesStore(database)
 
     for grouping in GROUPINGS:
@@ -91,12 +94,18 @@ async def test_every_group_equals_the_sum_over_its_calls(
         assert found.num_groups == len(expected), grouping
         _assert_same([_public(row) for row in found.rows], expected, grouping)
         stages = str(commands.last("aggregate")["pipeline"])
-        assert ("_place" in stages, "$lookup" in stages) == (not few, bool(few) and usage_of is UsageOf.OWN)
+        is_own, is_joined = usage_of is UsageOf.OWN, many_more > 1
+        assert ("_place" in stages, "$lookup" in stages) == (is_own and is_joined, is_own and not is_joined)
 
 
 @pytest.mark.not_on("cluster", reason="a router sets parameters of its own, not those of shards")
 @pytest.mark.parametrize("seed", range(2))
-async def test_percentiles_from_counts_equal_those_in_memory(own_mongodb_uri: str, seed: int) -> None:
+async def test_percentiles_from_counts_equal_those_in_memory(
+    own_mongodb_uri: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Children are looked up, because a join collects them in memory, too.
+    monkeypatch.setattr(own, "FEW", 0)
+    monkeypatch.setattr(own, "MANY_MORE", 1)
     commands = Commands()
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(own_mongodb_uri, event_listeners=[commands])
     database = Database(client, f"seed_{seed}")

@@ -254,7 +254,7 @@ async def test_only_calls_of_unclear_usage_scope_are_compared_with_children(
 @pytest.mark.parametrize(
     ("few", "many_more", "max_parents", "parents"),
     [
-        pytest.param(4, 10, 10, None, id="few calls"),
+        pytest.param(4, 10, 10, [1, 3, 4], id="few calls"),
         pytest.param(3, 10, 10, [1, 3], id="many calls"),
         pytest.param(3, 1, 10, None, id="far more in their time"),
         pytest.param(3, 10, 1, None, id="too many parents"),
@@ -287,7 +287,7 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     assert found.parents == (None if parents is None else [f"{PROJECT}:{call_id(number)}" for number in parents])
 
 
-async def unknown(_first: int, _last: int, _ids: object) -> None:
+async def unknown(_first: int, _last: int) -> None:
     """Know no parents, as before roll-ups are ready."""
 
 

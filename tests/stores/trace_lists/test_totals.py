@@ -597,6 +597,29 @@ async def test_values_of_traces_are_read_from_totals(
             assert found[key].get("usage", usage)["cost"] == usage["cost"]
 
 
+async def test_totals_of_very_many_traces_of_a_long_project_are_read(database: Database) -> None:
+    project = f"{'a' * 128}/{'b' * 128}"
+
+    found = await TracesStore(database).totals([(project, trace_id(n)) for n in range(65_000)], TOKENS_AND_COST)
+
+    assert len(found) == 65_000
+    assert {row["usage"]["total_tokens"] for row in found.values()} == {0}
+
+
+async def test_traces_are_priced_though_the_project_has_too_many_prices(
+    database: Database, calls: CallsStore, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.write([part for each in range(4) for part in call(each, each % 2, each, each + 1)])
+    await price(database, 0.5)
+    await settle(settling)
+    monkeypatch.setattr("stores.costs.project_prices.MAX_PRICES", 1)
+    await price(database, 0.25, NOON + HOUR)
+
+    found = await TracesStore(database).totals([(PROJECT, trace_id(1))], TOKENS_AND_COST)
+
+    assert found[PROJECT, trace_id(1)]["usage"]["cost"] == 2 * 0.25 + 4 * 0.25
+
+
 async def test_calls_of_other_programs_without_trace_or_start_are_left_out(
     database: Database, calls: CallsStore, settling: Settling
 ) -> None:

@@ -67,7 +67,7 @@ def stages(commands: Commands) -> list[list[dict[str, Any]]]:
 def named(pipeline: list[dict[str, Any]]) -> list[str] | None:
     """Return the projects that the pipeline of a change stream names; None if it covers all."""
     match = pipeline[1]["$match"]
-    return match["$expr"]["$in"][1] if "$expr" in match else None
+    return match["$expr"]["$in"][1]["$literal"] if "$expr" in match else None
 
 
 def opened(commands: Commands) -> list[dict[str, Any]]:
@@ -129,6 +129,16 @@ async def test_stream_filters_by_project_up_to_a_limit(
 
         assert [await next_events(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(4)]
     assert [named(each) for each in stages(commands)] == [["acme/one"], ["acme/one", "acme/two"], None]
+
+
+async def test_projects_of_any_name_are_covered(stream: FanOut, calls: CallsStore) -> None:
+    projects = ["$a/b", "$$a/b", "$project_id/b", PROJECT, '"/ä']
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(reading(stream, project)) for project in projects]
+        for number, project in enumerate(projects):
+            await calls.write([start(number, project_id=project)])
+
+        assert [await next_events(reader, 1) for reader in readers] == [[("started", call_id(n))] for n in range(5)]
 
 
 async def test_calls_of_other_programs_with_any_key_do_not_end_a_named_stream(
