@@ -453,7 +453,7 @@ async def test_command_count_does_not_depend_on_page_content(run: Run, calls: Ca
 
     assert names[0] == names[1]
     assert names[2] == names[3]
-    assert (len(names[0]), len(names[2])) == (11, 17)
+    assert (len(names[0]), len(names[2])) == (11, 19)
 
 
 RESULTS_OF = 'evaluationResults(projectId: "acme/chat", evaluationCallId:'
