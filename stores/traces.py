@@ -219,7 +219,8 @@ class TracesStore:
         for project_id, trace_ids in group_by_project(keys):
             stored = await self._stored(project_id, trace_ids, (*HEAD_COLUMNS, *CALLS_AND_ERRORS, FIRSTS))
             for trace_id, total in stored.items():
-                summaries[project_id, trace_id] = total | total.pop(FIRSTS, {})
+                firsts = total.pop(FIRSTS, {})
+                summaries[project_id, trace_id] = total | firsts
             others = [trace_id for trace_id in trace_ids if trace_id not in stored]
             if not others:
                 continue

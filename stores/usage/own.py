@@ -112,7 +112,7 @@ async def find_unclear(
     """
     fields = {
         "calls": {"$sum": 1},
-        "ids": {"$firstN": {"n": FEW + 1, "input": "$id"}},
+        "ids": {"$firstN": {"n": max(FEW, 1), "input": "$id"}},
         "first": {"$min": "$started_at"},
         "last_start": {"$max": "$started_at"},
         "last": {"$max": "$ended_at"},
@@ -123,17 +123,13 @@ async def find_unclear(
     if not surveyed_rows:
         return None
     number = surveyed_rows[0]["calls"]
+    if number <= FEW:
+        return Unclear.of_parents(project_id, await _with_children(calls, project_id, surveyed_rows[0]["ids"], session))
     # A call that sums up its children ends after they have reported.
     time_range = {"$gte": surveyed_rows[0]["first"] - _SKEW, "$lte": surveyed_rows[0]["last"] + _SKEW}
     match = _visible(project_id) | {"started_at": time_range}
     reporting = match | {"parent_id": {"$gt": ""}, "usage": {"$exists": True}}
     limit = number * MANY_MORE
-    if number <= FEW:
-        children = _visible(project_id) | {"parent_id": {"$in": surveyed_rows[0]["ids"]}, "usage": {"$exists": True}}
-        few = await calls.aggregate(
-            [{"$match": children}, {"$group": {"_id": "$parent_id"}}], session=session, **index_hint(calls, _BY_PARENT)
-        ).to_list(None)
-        return Unclear.of_parents(project_id, (each["_id"] for each in few))
     if (known := await known_parents(surveyed_rows[0]["first"], surveyed_rows[0]["last_start"])) is not None:
         return Unclear.of_parents(project_id, known)
     if await calls.count_documents(match, session=session, limit=limit) == limit:
@@ -143,6 +139,14 @@ async def find_unclear(
         return Unclear()
     # Often only the calls of models report usage, and none of these has children.
     return Unclear(parents, reporting) if parents else None
+
+
+async def _with_children(calls: Collection, project_id: str, ids: Sequence[str], session: Session) -> list[str]:
+    """Return those of some ids whose calls have children that report usage."""
+    children = _visible(project_id) | {"parent_id": {"$in": ids}, "usage": {"$exists": True}}
+    stages: Pipeline = [{"$match": children}, {"$group": {"_id": "$parent_id"}}]
+    rows = await calls.aggregate(stages, session=session, **index_hint(calls, _BY_PARENT)).to_list(None)
+    return [row["_id"] for row in rows]
 
 
 async def _parents(calls: Collection, project_id: str, reporting: dict[str, Any], session: Session) -> list[str] | None:
