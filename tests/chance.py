@@ -6,7 +6,12 @@ for the default seed.
 """
 
 import os
-from typing import Final
+import random
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 _USUAL: Final = 1
 SEED: Final = int(os.environ.get("LOOMQL_TEST_SEED", _USUAL))
@@ -18,3 +23,16 @@ _TIMES: Final = float(_GIVEN) if _GIVEN else 1 / 3
 def cases(number: int) -> int:
     """Return the number of cases to try, given the number of a run that tries all."""
     return max(1, round(number * _TIMES))
+
+
+def some(items: Iterable[T], group: Callable[[T], object] = lambda _: None) -> list[T]:
+    """Return the items to try, in their order, given those of a run that tries all: some of each group.
+
+    The items of a group follow each other.
+    """
+    chosen: list[T] = []
+    for number, (_, members) in enumerate(groupby(items, group)):
+        found = list(members)
+        places = random.Random(f"{SEED} {number}").sample(range(len(found)), min(len(found), cases(len(found))))
+        chosen += [found[place] for place in sorted(places)]
+    return chosen

@@ -8,6 +8,7 @@ import pytest
 from graphql import build_schema, parse, validate
 
 from tests.app.command import ROOT
+from tests.chance import cases
 from tests.fuzz import texts
 from tests.fuzz.documents import Documents
 from tests.fuzz.endpoints import files, graphql, otlp, weave, websocket
@@ -28,14 +29,14 @@ def values_in(value: Any) -> int:
 
 
 def test_dense_text_has_a_json_value_every_few_bytes(random: Random) -> None:
-    made = [texts.dense(random, 100_000) for _ in range(50)]
+    made = [texts.dense(random, 100_000) for _ in range(cases(50))]
 
     assert all(values_in(json.loads(text)) > len(text) / 8 for text in made)
     assert max(map(len, made)) == pytest.approx(100_000, rel=0.01)
 
 
 def test_document_of_many_aliases_is_valid_with_one_condition_each(random: Random) -> None:
-    for _ in range(20):
+    for _ in range(cases(15)):
         request = graphql._aliases(random, DOCUMENTS)
         content = json.loads(request.body)
 
@@ -46,7 +47,7 @@ def test_document_of_many_aliases_is_valid_with_one_condition_each(random: Rando
 
 @pytest.mark.parametrize("make", [lambda random: graphql._dense(random, DOCUMENTS), weave._dense])
 def test_dense_requests_contain_very_many_values(make: Any, random: Random) -> None:
-    requests = [make(random) for _ in range(30)]
+    requests = [make(random) for _ in range(cases(36))]
 
     bodies = [request.body for request in requests if request.body.startswith(b"{")]
     assert max(values_in(json.loads(body)) for body in bodies) > 30_000

@@ -57,7 +57,7 @@ async def test_sweep_purge_writes_and_settling_at_once(database: Database, calls
     large = 2 if seed % 2 else LARGE_TRACE
     retention, purges = RetentionStore(database, large=large), PurgesStore(database)
     async with workers(database, 3):
-        for _ in range(6):
+        for _ in range(cases(9)):
             for project_id in (PROJECT, OTHER):
                 await _write(calls, rng, project_id, 40)
             await retention.set_rule(PROJECT, Rule(keep_days=30))

@@ -165,7 +165,7 @@ async def test_answers_are_exact_at_any_time(database: Database, seed: int, monk
     rng = Random(SEED * 1_000 + seed)
     lives, rolled_up = Lives(database, rng), 0
     async with workers(database):
-        for _ in range(25):
+        for _ in range(cases(36)):
             await asyncio.gather(*(lives.write() for _ in range(rng.randrange(1, 6))))
             await asyncio.sleep(rng.choice((0, 0.03, 0.1)))
             rolled_up += await assert_exact(database, rng, questions=2)
@@ -175,5 +175,5 @@ async def test_answers_are_exact_at_any_time(database: Database, seed: int, monk
             return await database.hour_marks.distinct("ready") == [True] and not await marked(database)
 
         await until_found(is_settled)
-        rolled_up += await assert_exact(database, rng, questions=20)
-    assert rolled_up >= 15
+        rolled_up += await assert_exact(database, rng, questions=cases(36))
+    assert rolled_up >= cases(30)

@@ -200,7 +200,7 @@ async def test_lists_and_counts_are_exact_at_any_time(
     rng = Random(SEED * 1_000 + seed)
     lives, narrowed = Payloads(database, rng), 0
     async with workers(database):
-        for _ in range(20):
+        for _ in range(cases(30)):
             for name in ("_BLOCK_BYTES", "_TEXT_BLOCK_BYTES"):
                 monkeypatch.setattr(blocks, name, rng.choice((1, 200)))
             await asyncio.gather(*(lives.write() for _ in range(rng.randrange(1, 6))))
@@ -208,8 +208,8 @@ async def test_lists_and_counts_are_exact_at_any_time(
             narrowed += await assert_exact(database, rng, questions=2)
         await lives.calls.write(list(lives.whole()))
         await until_found(lambda: are_settled(database))
-        narrowed += await assert_exact(database, rng, questions=20)
-    assert narrowed >= 15
+        narrowed += await assert_exact(database, rng, questions=cases(40))
+    assert narrowed >= cases(30)
     await assert_no_rest(database)
 
 

@@ -139,7 +139,7 @@ async def test_lists_are_exact_at_any_time(database: Database, seed: int) -> Non
     rng = Random(SEED * 1_000 + seed)
     lives, read = Lives(database, rng, traces=rng.choice((5, 20, 50))), 0
     async with workers(database):
-        for _ in range(15):
+        for _ in range(cases(24)):
             await asyncio.gather(*(lives.write() for _ in range(rng.randrange(1, 6))))
             await asyncio.sleep(rng.choice((0, 0.03, 0.1)))
             read += await assert_exact(database, rng, 2)
