@@ -299,7 +299,7 @@ export function useRole(project: string): (role: Role) => boolean {
   const known = roles.value;
   const isKnown = project in known;
   useEffect(() => {
-    if (!project || isKnown) return;
+    if (!project || project in roles.peek()) return; // another component may have asked since this one was drawn
     const set = (role: Role | null | undefined) => (roles.value = { ...roles.value, [project]: role ?? "NONE" });
     roles.value = { ...roles.value, [project]: null };
     // If the role cannot be read, the page shows every action, and the server refuses what it must.

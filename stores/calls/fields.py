@@ -497,6 +497,10 @@ class CallsFilter:
         """Names of the fields that set a condition."""
         return {name for name in FILTER_FIELDS if _sets_condition(getattr(self, name))}
 
+    def __bool__(self) -> bool:
+        """Return True if the filter has a condition; without one it costs as little as no filter."""
+        return bool(self.names)
+
     def clauses(self, project_id: str, names: Sequence[str] | None = None) -> list[Match]:
         """Return the match conditions, all of which must be true.
 

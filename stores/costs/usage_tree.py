@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from stores.concurrency.time_slices import cooperative
+from stores.concurrency.time_slices import cooperative, cooperative_batches
 from stores.costs import Prices
 from stores.costs.pricing import plus
 from stores.errors import BadInputError
@@ -34,8 +34,6 @@ USAGE_READ: Final = ("usage", "usage_scope")
 
 _SIDES: Final = {"prompt_tokens": PARTS[Side.INPUT], "completion_tokens": PARTS[Side.OUTPUT]}
 _NOT_VISITED: Final = -1
-_MAX_LOOKED_UP: Final = 2_000
-"""Calls of a trace whose parents are looked up at once, without a pause for other requests."""
 
 Row = dict[str, Any]
 
@@ -207,26 +205,29 @@ async def own_usage_of_trace(rows: Sequence[Row]) -> OwnUsage:
 async def _own_usage(rows: Sequence[Row]) -> list[tuple[Row, Mapping[str, Counts]]]:
     """Return the calls with own usage, each with its counts by model."""
     reporting = {row["id"]: row for row in rows if row.get("usage")}
-    if len(rows) > _MAX_LOOKED_UP or _is_one_above_another(rows, reporting):
+    if await _is_one_above_another(rows, reporting):
         nodes = await _with_sums(rows, None)
         return [(node.row, {model: own.counts for model, own in node.own.items()}) for node in nodes]
     # No call is above another one that reports usage, so no tree is needed, which takes ten times as long.
-    return [(row, _take_own(row.get("usage_scope"), _stated(row), {})) for row in reporting.values()]
+    return [(row, _take_own(row.get("usage_scope"), _stated(row), {})) async for row in cooperative(reporting.values())]
 
 
-def _is_one_above_another(rows: Sequence[Row], reporting: Collection[str]) -> bool:
+async def _is_one_above_another(rows: Sequence[Row], reporting: Collection[str]) -> bool:
     """Return True if a call that reports usage may be above another one, also in a cycle."""
-    parents = {row["id"]: row.get("parent_id") for row in rows}
+    parents: dict[str, str | None] = {}
+    async for some in cooperative_batches(rows):
+        parents |= {row["id"]: row.get("parent_id") for row in some}
     checked = set[str | None]()
-    for call_id in reporting:
-        path = set[str | None]()
-        above = parents[call_id]
-        while above in parents and above not in checked:
-            if above in reporting or above in path:
-                return True
-            path.add(above)
-            above = parents[above]
-        checked |= path
+    async for some_ids in cooperative_batches([*reporting]):
+        for call_id in some_ids:
+            path = set[str | None]()
+            above = parents[call_id]
+            while above in parents and above not in checked:
+                if above in reporting or above in path:
+                    return True
+                path.add(above)
+                above = parents[above]
+            checked |= path
     return False
 
 

@@ -17,6 +17,7 @@ from stores.query.sort import SortBy
 from stores.trace_lists import AnyCall, TraceListsStore
 from stores.traces import CALLS_AND_ERRORS, TOKENS_AND_COST, TracesStore
 from tests.chance import SEED, cases
+from tests.commands import Commands
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start, trace_id
 
 NEWEST_FIRST = [SortBy("started_at", descending=True)]
@@ -223,6 +224,22 @@ async def test_trace_without_a_root_is_listed_by_its_oldest_call(lists: TraceLis
 
     await calls.write([start(3)])
     assert [row["id"] for row in (await lists.page(PROJECT, PageRequest(2))).rows] == [call_id(6), call_id(3)]
+
+
+async def test_empty_filter_costs_as_little_as_none(
+    lists: TraceListsStore, calls: CallsStore, commands: Commands
+) -> None:
+    await calls.write([part for number in range(3) for part in (start(number), end(number))])
+
+    async def count(calls_filter: CallsFilter | None) -> list[object]:
+        commands.sent.clear()
+        await lists.count(PROJECT, calls_filter)
+        return [body.get("pipeline") for _, body in commands.sent]
+
+    without = await count(None)
+
+    assert without
+    assert await count(CallsFilter(op_names=[], trace_roots_only=False)) == without
 
 
 async def test_pages_stay_stable_while_traces_are_written(lists: TraceListsStore, calls: CallsStore) -> None:
