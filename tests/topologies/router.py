@@ -379,8 +379,8 @@ class Router:
             return self.through
         found = self.database(name)
         if not found and create:
-            chosen = {"primaryShardId": on} if on else {}
-            self._client.admin.command("_configsvrCreateDatabase", name, **chosen, writeConcern=_MAJORITY)
+            order = {"_configsvrCreateDatabase": name, "writeConcern": _MAJORITY}
+            self._client.admin.command(order | ({"primaryShardId": on} if on else {}))
             found = self.database(name)
         return found["primary"] if found else self.through
 
