@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from stores.hours import DAYS, HOURS
 from stores.rollups.documents import CALLS
 from tests.app.command import serving
-from tests.benchmarks import clickhouse, scale, servers, sides, spans
+from tests.benchmarks import clickhouse, scale, servers, spans
 from tests.benchmarks.clickhouse import ClickHouse
 from tests.benchmarks.questions import questions
 from tests.benchmarks.scale import INGEST, Asked, loaded, measure_scale, prepared
@@ -23,16 +23,15 @@ from tests.benchmarks.sides import Connection
 from tests.benchmarks.spans import SPANS, Copies, Traces, converted, load
 from tests.requirements import go_without
 
-SIZES = (160, 480)
+SIZES, FEW = (160, 480), (40, 80)
 NAMES = [question.name for question in questions(Traces(1))]
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make measurements short, and let servers settle hours at once."""
+    """Write few spans at a time, and let servers settle hours at once."""
     monkeypatch.setattr(spans, "TEMPLATES", 20)
     monkeypatch.setattr(scale, "_TRACES_AT_ONCE", 5)
-    monkeypatch.setattr(sides, "_BLOCK_SECONDS", 0.001)
     monkeypatch.setattr(servers, "serving", partial(serving, module="tests.faults.hasty_server", MARKS="0.2"))
 
 
@@ -95,7 +94,7 @@ def test_questions_are_measured_without_clickhouse(
 ) -> None:
     monkeypatch.setattr(clickhouse, "IS_INSTALLED", False)
 
-    [row] = measure_scale(tmp_path, own_mongodb_uri, SIZES, 1, NAMES[0]).values()
+    [row] = measure_scale(tmp_path, own_mongodb_uri, FEW, 1, NAMES[0]).values()
 
     assert row.growth
     assert row.ratio is None

@@ -28,11 +28,11 @@ query ($projectId: ID!) {
 _RUNS: Final = ("Evaluation.evaluate", "Evaluation.predict_and_score")
 
 
-async def broken(uri: str, client: FaultsClient) -> list[str]:
+async def broken(uri: str, client: FaultsClient, name: str = "loomql") -> list[str]:
     """Return a sentence for each invariant that does not hold."""
     with MongoClient[Document](uri, serverSelectionTimeoutMS=30_000) as mongo:
         database = mongo.get_database(
-            "loomql", read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
+            name, read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
         )
         found = Project(database, client.project_id)
         stats = (await client.ask(SIZES))["projectStats"]

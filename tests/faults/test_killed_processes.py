@@ -31,6 +31,7 @@ from tests.waiting import TIMEOUT, until_found
 
 OLD_INDEXES = {"calls": ["status_id", "latency_ms_desc_id"], "projects": ["last_activity_at_desc_id"]}
 PROCESSES = 10
+BETWEEN_SECONDS = 0.02
 WRITES = 9
 """Changes by which a process writes, before it settles."""
 USAGE = {"usage": {"loom": {"prompt_tokens": 1_000}}}
@@ -163,12 +164,12 @@ async def test_process_killed_while_it_marks_all_hours_leaves_exact_answers(
 async def test_ten_processes_migrate_and_settle_each_hour_once(
     mongodb_uri: str, database: Database, calls: CallsStore
 ) -> None:
-    hours = [NOON + day * DAY + hour * HOUR for day in range(3) for hour in range(8)]
+    hours = [NOON + day * DAY + hour * HOUR for day in range(2) for hour in range(6)]
     whole = await old_calls(database, hours, 5)
     events: list[Document] = []
     with MongoClient[Document](mongodb_uri) as client, ExitStack() as stack:
         stream = stack.enter_context(client[database.calls.database.name].watch())
-        processes = [stack.enter_context(mortal(mongodb_uri, database, "maintain", 20)) for _ in range(PROCESSES)]
+        processes = [stack.enter_context(mortal(mongodb_uri, database, "maintain", 10)) for _ in range(PROCESSES)]
         await until_found(partial(is_done, database))
         await asyncio.sleep(0.3)  # another process might begin again
         while event := stream.try_next():
@@ -212,6 +213,7 @@ async def write_until_killed(server: Serving, rng: Random, numbers: range, ackno
                     acknowledged.add(number)
                 else:
                     await ask(client, server, DELETE, p=PROJECT, ids=[call_id(number)])
+                await asyncio.sleep(BETWEEN_SECONDS)
         except httpx.TransportError:
             return
     raise AssertionError("the server was not killed in time")

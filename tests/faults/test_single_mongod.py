@@ -92,7 +92,7 @@ async def test_sweep_deletes_torn_files_of_a_killed_server(single: tuple[Alone, 
 async def test_sweep_deletes_rows_of_a_table_cut_off_by_a_kill(single: tuple[Alone, Trial], database: Database) -> None:
     # given a table, and the creation in progress of a much larger table that shares rows with it
     server, project = single[0].server, {"project_id": "acme/torn-table"}
-    rows = [{"row": row, "text": "weft " * 50} for row in range(60_000)]
+    rows = [{"row": row, "text": "weft " * 50} for row in range(30_000)]
     client = FaultsClient(server.url, project["project_id"])
     await client.ask(CREATE, rows=rows[:100])
     client.server_may_go = True

@@ -19,7 +19,7 @@ from tests.faults.watching import watched
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT, until
 
-CALLS = 200
+CALLS = 80
 SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
 
 LOSSES = [fault for fault in faults.LOSSES if fault.is_short]
@@ -51,12 +51,17 @@ async def test_member_failures_lose_no_event(stage: Three) -> None:
     row.check()
 
 
-async def test_server_restarts_lose_no_data(stage: Three) -> None:
+async def test_server_restarts_lose_no_data_and_every_ordered_evaluation_finishes(stage: Three) -> None:
     done = partial(faults.in_turn, faults.OF_SERVERS, stage.trial.server)
+    assert stage.trial.evaluations is not None
+    ordered = len(stage.trial.evaluations.acknowledged)  # by earlier tests, whose runs are checked, too
+
     row = await stage.trial.run("ends of the server", done, 0, server_may_go=True)
 
     row.check()
     assert row.seen["connection lost"] > 0
+    assert len(stage.trial.evaluations.acknowledged) >= ordered + 2  # one before the faults, one after them
+    assert await stage.trial.lost_evaluations() == []
 
 
 async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three) -> None:
@@ -80,14 +85,3 @@ async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three
     assert await database.calls.find({}, sort=[("_id", 1)]).to_list(None) == whole
     assert await CallsBackfill(database).advance() is None
     database.close()
-
-
-async def test_every_ordered_evaluation_finishes_though_the_server_is_killed(stage: Three) -> None:
-    assert stage.trial.evaluations is not None
-    ordered = len(stage.trial.evaluations.acknowledged)  # by earlier tests, whose runs are checked, too
-
-    row = await stage.trial.short(faults.OF_SERVERS[0], stage.trial.server)
-
-    row.check()
-    assert len(stage.trial.evaluations.acknowledged) >= ordered + 2  # one before the fault, one after it
-    assert await stage.trial.lost_evaluations() == []

@@ -79,8 +79,8 @@ def cluster(
         folder = stack.enter_context(short_folder())
         options = (*_OPTIONS, f"minSnapshotHistoryWindowInSeconds={history_seconds}")
         parameters = [word for option in options for word in ("--setParameter", option)]
-        # Sharding waits for the journal at each step.
-        parameters += ["--journalCommitInterval", "2"]
+        # Sharding waits for the journal at each step, and idle members write it as often.
+        parameters += ["--journalCommitInterval", "30"]
         config, *shards = (
             ReplicaSet([Mongod(folder / f"{name}{at}", free_port(), name, role, *parameters) for at in range(number)])
             for name, role, number in zip(

@@ -83,38 +83,40 @@ class Outcome:
 async def run(seconds: float, every: float, away: float) -> Outcome:
     """Start a cluster for `run_on`."""
     with cluster(members=(1, 3), history_seconds=60) as running:
-        return await run_on(running, seconds, every, away)
+        with Client(running.uri) as client:
+            shard(client, _NAME)
+        return await run_on(running, _NAME, seconds, every, away)
 
 
-async def run_on(running: Cluster, seconds: float, every: float, away: float, *, settles: bool = True) -> Outcome:
+async def run_on(
+    running: Cluster, name: str, seconds: float, every: float, away: float, *, settles: bool = True
+) -> Outcome:
     """Write for some seconds, kill a primary `every` seconds and restart it when it was `away`; then check all data.
 
-    With `settles`, counts are compared once roll-ups have all calls.
+    The database `name` is empty and on both shards. With `settles`, counts are compared once roll-ups have all calls.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
-        client = stack.enter_context(Client(running.uri))
-        shard(client, _NAME)
-        stack.callback(client.drop_database, _NAME)
-        servers = [stack.enter_context(_server(folder, running, number)) for number in range(len(running.routers))]
+        numbers = range(len(running.routers))
+        servers = [stack.enter_context(_server(folder, running, name, number)) for number in numbers]
         for server in servers:
             server.wait_until_up()
-        return await _write(running, servers, seconds, every, away, settles=settles)
+        return await _write(running, name, servers, seconds, every, away, settles=settles)
 
 
-def _server(folder: Path, running: Cluster, number: int) -> AbstractContextManager[Serving]:
+def _server(folder: Path, running: Cluster, name: str, number: int) -> AbstractContextManager[Serving]:
     """Start the server of a router, with hour marks that expire soon."""
     return serving(
         folder / str(number),
         module="tests.faults.hasty_server",
         MARKS=_MARK_SECONDS,
         LOOMQL_MONGODB_URI=running.uri_of(number),
-        LOOMQL_MONGODB_DATABASE=_NAME,
+        LOOMQL_MONGODB_DATABASE=name,
     )
 
 
 async def _write(
-    running: Cluster, servers: Sequence[Serving], seconds: float, every: float, away: float, *, settles: bool
+    running: Cluster, name: str, servers: Sequence[Serving], seconds: float, every: float, away: float, *, settles: bool
 ) -> Outcome:
     clients = [FaultsClient(server.url, PROJECT) for server in servers for _ in range(_CLIENTS)]
     writers = [BatchWriter(client) for client in clients]
@@ -127,7 +129,7 @@ async def _write(
         stopped.set()
     took = monotonic() - began
     seen = sum((client.seen for client in clients), Counter[str]())
-    lost, stored, settled = await _check(running, writers, clients[-1], settles=settles)
+    lost, stored, settled = await _check(running, name, writers, clients[-1], settles=settles)
     for client in clients:
         await client.close()
     return Outcome(
@@ -156,16 +158,16 @@ async def _kill(members: ReplicaSet, until: float, every: float, away: float) ->
 
 
 async def _check(
-    running: Cluster, writers: Sequence[BatchWriter], client: FaultsClient, *, settles: bool
+    running: Cluster, name: str, writers: Sequence[BatchWriter], client: FaultsClient, *, settles: bool
 ) -> tuple[list[str], int, float]:
     """Return what is lost or counted wrongly, the number of stored calls, and the seconds until roll-ups had them."""
     nodes = {number_of(node): node for node in await client.calls.read(1000)}
     acknowledged = set().union(*(writer.ended for writer in writers))
     lost = [f"call {number} was acknowledged and is not there" for number in acknowledged - nodes.keys()]
     lost += [f"call {number} is {node}" for number, node in nodes.items() if node != whole_call(number)]
-    lost += surplus(running.uri, PROJECT, writers, _NAME)
-    lost += await broken(running.uri, client)
-    database = Database.open(running.uri, _NAME, timeout_seconds=TIMEOUT)
+    lost += surplus(running.uri, PROJECT, writers, name)
+    lost += await broken(running.uri, client, name)
+    database = Database.open(running.uri, name, timeout_seconds=TIMEOUT)
     began = monotonic()
 
     async def is_settled() -> bool:

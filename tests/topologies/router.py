@@ -370,13 +370,17 @@ class Router:
         """Return the config server's entry of a database."""
         return self._config["databases"].find_one({"_id": name})
 
-    def primary(self, name: str, *, create: bool = False) -> str:
-        """Return the shard of a database's unsharded collections; `create` the database if it does not exist."""
+    def primary(self, name: str, *, create: bool = False, on: str | None = None) -> str:
+        """Return the shard of a database's unsharded collections; `create` the database if it does not exist.
+
+        MongoDB chooses the shard of a new database, unless it is to be `on` a given one.
+        """
         if name in ("admin", "config", "local"):
             return self.through
         found = self.database(name)
         if not found and create:
-            self._client.admin.command("_configsvrCreateDatabase", name, writeConcern=_MAJORITY)
+            order = {"_configsvrCreateDatabase": name, "writeConcern": _MAJORITY}
+            self._client.admin.command(order | ({"primaryShardId": on} if on else {}))
             found = self.database(name)
         return found["primary"] if found else self.through
 
@@ -386,7 +390,7 @@ class Router:
         database, _, collection = namespace.partition(".")
         self.forget_chunks()
         if name == "enableSharding":
-            self.primary(namespace, create=True)
+            self.primary(namespace, create=True, on=body.get("primaryShard"))
             return {"ok": 1.0}
         if name == "shardCollection":
             primary = self.primary(database, create=True)

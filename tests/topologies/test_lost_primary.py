@@ -4,8 +4,8 @@ from tests.topologies.cluster import Cluster
 from tests.topologies.lost_primary import run_on
 
 
-async def test_no_acknowledged_call_is_lost_while_a_primary_is_killed(running: Cluster) -> None:
-    outcome = await run_on(running, seconds=3, every=0.5, away=1.5, settles=False)
+async def test_no_acknowledged_call_is_lost_while_a_primary_is_killed(running: Cluster, name: str) -> None:
+    outcome = await run_on(running, name, seconds=3, every=0.5, away=1.5, settles=False)
 
     assert not outcome.wrong, outcome
     assert not outcome.lost, outcome

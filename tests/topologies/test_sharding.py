@@ -35,6 +35,7 @@ from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.test_purging import by_id
+from tests.topologies.cluster import SHARDS
 from tests.waiting import TIMEOUT, until
 
 _PASSWORD = "".join(map(chr, range(97, 120)))
@@ -49,8 +50,12 @@ def routers(cluster_uri: str) -> Iterator[Client]:
 
 @pytest.fixture
 def name(routers: Client) -> Iterator[str]:
-    """Yield the name of a database on the cluster that does not exist yet."""
+    """Yield the name of a database on the cluster that has no collections yet.
+
+    Its primary shard has one member, since three members build each index three times.
+    """
     name = f"test_{uuid.uuid4().hex[:16]}"
+    routers.admin.command("enableSharding", name, primaryShard=SHARDS[0])
     yield name
     routers.drop_database(name)
 
@@ -110,6 +115,7 @@ async def test_dry_run_changes_nothing_and_apply_shards_a_filled_database(
 
 
 def test_killed_apply_is_continued(cluster_uri: str, routers: Client, name: str) -> None:
+    routers.drop_database(name)  # `loomql shard` creates it
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "shard", "--apply"],
         env=clean({"LOOMQL_MONGODB_URI": cluster_uri, "LOOMQL_MONGODB_DATABASE": name}),
@@ -424,9 +430,14 @@ def user_uri(guarded_uri: str, user: str, roles: list[dict[str, str]]) -> str:
 def least(guarded_uri: str) -> Iterator[tuple[str, Database]]:
     """Yield a URI of a user with the role readWrite only, and a database opened by it."""
     uri = user_uri(guarded_uri, "least", [{"role": "readWrite", "db": "loomql"}])
-    database = Database.open(uri, "loomql")
+    database = Database.open(uri, "loomql", query_timeout_seconds=2 * TIMEOUT)
     yield uri, database
     database.close()
+
+
+async def read_slowly(database: Database) -> None:
+    """Read twenty calls, for longer than `until` waits."""
+    await database.calls.find({"$where": f"sleep({TIMEOUT * 100})"}).to_list(None)
 
 
 async def test_role_read_write_suffices(least: tuple[str, Database], guarded_uri: str, tmp_path: Path) -> None:
@@ -434,7 +445,7 @@ async def test_role_read_write_suffices(least: tuple[str, Database], guarded_uri
     await database.ensure_indexes()
     stores = await filled(database)
     assert await stores.calls.count(PROJECT, None, None) == 20
-    slow = asyncio.ensure_future(database.query(database.calls.find({"$where": "sleep(2000)"}).to_list(None)))
+    slow = asyncio.create_task(database.query(read_slowly(database)))
     with Client(guarded_uri) as administrator:
         running: list[dict[str, Any]] = [
             {"$currentOp": {"allUsers": True}},
