@@ -71,9 +71,7 @@ async def documentation_cuts_off_neither_its_shortcut_nor_a_tab(graphiql: Graphi
     assert session["y"] + session["height"] <= 900
 
 
-async def test_graphiql_and_the_other_pages_link_each_other(
-    graphiql_tab: GraphiqlPage, demo_server_url: str
-) -> None:
+async def test_graphiql_and_the_other_pages_link_each_other(graphiql_tab: GraphiqlPage, demo_server_url: str) -> None:
     # The test does not wait until GraphiQL has loaded, which takes seconds.
     await graphiql_tab.page.goto(f"{demo_server_url}/docs")
     for name, path in (("Explorer", "/"), ("Docs", "/docs")):

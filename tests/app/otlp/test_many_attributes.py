@@ -68,7 +68,13 @@ def with_attributes(record: LogRecord, attributes: bytes) -> LogRecord:
     ("content_of", "media_type", "status", "rejected", "reason"),
     [
         (of_one_record, PROTOBUF, 200, 1, "a log record: has 1,000,001 attributes; the limit is 10,000"),
-        (of_records_of_every_kind, PROTOBUF, 200, EACH, f"{EACH} log records have no use here: LoomQL stores events of"),
+        (
+            of_records_of_every_kind,
+            PROTOBUF,
+            200,
+            EACH,
+            f"{EACH} log records have no use here: LoomQL stores",
+        ),
         (of_a_resource, PROTOBUF, 200, 1, "its resource has 2,000,000 bytes; the limit is 65,536. Keep large"),
         (of_json, JSON, 413, 0, "the body has more than 500,000 values; export fewer spans or log records at once"),
     ],
