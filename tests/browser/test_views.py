@@ -13,7 +13,7 @@ from tests.requirements import go_without
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page, ViewportSize
 
-SIZE: "ViewportSize" = {"width": 1440, "height": 600}
+SIZE: "ViewportSize" = {"width": 1440, "height": 900}
 WIDTHS = (2560, 1280, 380)
 IN_DARK = {None, "traces", "charts"}
 """Views with all colours; in the dark theme only the colours differ."""
@@ -97,7 +97,7 @@ async def overflows(page: "Page", state: State) -> dict[str, int]:
     """Return by how many pixels a view stays wider than the page at some widths."""
     found = {}
     for width in WIDTHS:
-        await page.set_viewport_size({"width": width, "height": SIZE["height"]})
+        await page.set_viewport_size({"width": width, "height": 900})
         if overflow := await page.evaluate(LASTING_OVERFLOW):
             found[f"{state} at {width} pixels"] = overflow
     return found
