@@ -112,7 +112,8 @@ async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
     # The first link opens GraphiQL for the first time; the second one finds the tabs that the page has kept.
     for number, call in enumerate(calls):
         await graphiql.page.goto(f"{demo_server_url}/weave/demo/assistant/r/call/{call['id']}")
-        tabs = await until(graphiql.tabs, lambda tabs, number=number: len(tabs) == 14 + number)
+        await until(graphiql.page.get_by_role("tab").count, (14 + number).__eq__)
+        tabs = await graphiql.tabs()
         before = await graphiql.answer()
         await graphiql.run()
         answer = await until(graphiql.answer, bool)
