@@ -36,9 +36,9 @@ def test_address(mongodb_uri, number):
 
 
 @contextmanager
-def run_of_workers(folder: Path, workers: int, tests: str = PROBE) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run tests in so many workers, or without any. Those of PROBE write the URI of their server into the folder."""
-    (folder / "test_probe.py").write_text(tests)
+def run_of_workers(folder: Path, workers: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run tests in so many workers, or without any; they write the URI of their server into the folder."""
+    (folder / "test_probe.py").write_text(PROBE)
     options = [
         "-n",
         str(workers),
@@ -89,23 +89,29 @@ def test_workers_share_one_mongod_that_ends_with_the_run(tmp_path: Path) -> None
     assert not is_alive(mongod)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
-def test_mongod_ends_with_a_run_that_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "wait").touch()
-    with run_of_workers(tmp_path, 1) as run:
-        assert eventually(lambda: len(uris(tmp_path)) == 1 or run.poll() is not None)
-        folder = folder_of(uris(tmp_path)[0])
-        mongod = mongod_pid(folder)
+def test_mongod_ends_with_a_run_that_is_killed_or_interrupted(tmp_path: Path) -> None:
+    killed = stopped_run(tmp_path / "killed", signal.SIGKILL)
+    assert killed.exists()
+    os.utime(killed, (0, 0))  # as if the run had been killed an hour ago
+
+    interrupted = stopped_run(tmp_path / "interrupted", signal.SIGINT)
+
+    assert not killed.exists()  # the second run has deleted it
+    assert eventually(lambda: not interrupted.exists())
+
+
+def stopped_run(folder: Path, number: signal.Signals) -> Path:
+    """Run tests, stop them by a signal and wait until their mongod has ended; return the folder of its data."""
+    folder.mkdir()
+    (folder / "wait").touch()
+    with run_of_workers(folder, 1) as run:
+        assert eventually(lambda: len(uris(folder)) == 1 or run.poll() is not None)
+        data = folder_of(uris(folder)[0])
+        mongod = mongod_pid(data)
         os.killpg(run.pid, number) if number is signal.SIGINT else run.send_signal(number)
         run.wait(TIMEOUT_SECONDS)
-
     assert eventually(lambda: not is_alive(mongod))
-    if number is signal.SIGKILL:
-        assert folder.exists()
-        os.utime(folder, (0, 0))  # as if the run had been killed an hour ago
-        with run_of_workers(tmp_path, 0, "def test_nothing(): pass") as run:
-            assert run.wait(TIMEOUT_SECONDS) == 0
-    assert eventually(lambda: not folder.exists())
+    return data
 
 
 def run_python() -> None:

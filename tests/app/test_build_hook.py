@@ -38,10 +38,10 @@ fs.appendFileSync("../runs", page[0]);
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project with the real hook and local npm packages, so that npm needs no registry."""
-    monkeypatch.delenv(build_hook.SKIP, raising=False)
+    tmp_path = tmp_path_factory.mktemp("template")
     folder = tmp_path / "app"
     (folder / "bundler" / "bin").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(PYPROJECT)
@@ -59,6 +59,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert tools is not None
     build_hook.run(tools, [*tools.npm, "install", "--package-lock-only", "--offline"], folder)
     return tmp_path
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the template; npm takes half a second to lock its packages."""
+    monkeypatch.delenv(build_hook.SKIP, raising=False)
+    return shutil.copytree(template, tmp_path / "project", symlinks=True)
 
 
 def build(project: Path) -> set[str]:

@@ -48,6 +48,7 @@ PEER_SPANS: Final = 3_000
 
 _DEMO: Final = "demo/assistant"
 _SECONDS: Final = 180
+_SECONDS_OF_FRAMES: Final = 3.0
 _ROW: Final = 28
 _NAMES: Final = ("agent", "plan", "retrieve", "openai.chat", "tool")
 _FRAMES: Final = """async ([selector, seconds, make]) => {
@@ -148,7 +149,7 @@ async def _measure_page(section: Section, page: "Page", url: str, calls: int, ro
 
 
 async def _frames(page: "Page", selector: str, make: str) -> Row:
-    seen = float(await page.evaluate(_FRAMES, [selector, 3, make]))
+    seen = float(await page.evaluate(_FRAMES, [selector, _SECONDS_OF_FRAMES, make]))
     return Row().held_to(Must("frames", 50, at_least=True), seen)
 
 

@@ -15,12 +15,15 @@ SECONDS = 20
 T = TypeVar("T")
 
 
-async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool]) -> T:
-    """Read until the reading is acceptable and return it; fail with the last reading after `SECONDS`."""
+async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool], pause: float = 0.05) -> T:
+    """Read until the reading is acceptable and return it; fail with the last reading after `SECONDS`.
+
+    Each reading costs processor time, so `pause` is longer for what takes seconds.
+    """
     reading = await read()
     give_up = time.monotonic() + SECONDS
     while not accept(reading) and time.monotonic() < give_up:
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(pause)
         reading = await read()
     assert accept(reading), f"still {reading!r} after {SECONDS} seconds"
     return reading

@@ -7,10 +7,11 @@ from tests.benchmarks import explorer, spans
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load and convert few calls, and do not wait until the server settles them: the page shows these alike."""
+    """Load and convert few calls, count frames for a short time, and do not wait until the server settles the calls."""
     monkeypatch.setattr(spans, "TEMPLATES", 20)
     monkeypatch.setattr(explorer, "prepared", lambda loom, _uri, _size: loom)
     monkeypatch.setattr(explorer, "LARGE", 600)
+    monkeypatch.setattr(explorer, "_SECONDS_OF_FRAMES", 0.5)
 
 
 @pytest.mark.usefixtures("chromium")  # which skips the test without a browser

@@ -39,18 +39,10 @@ async def test_graphiql_starts_with_a_name_an_icon_and_thirteen_tabs(graphiql: G
         "EvaluationResults",
         "FacetsAndTraces",
     ]
+    await documentation_cuts_off_neither_its_shortcut_nor_a_tab(graphiql)
 
 
-async def test_graphiql_and_the_other_pages_link_each_other(graphiql: GraphiqlPage, demo_server_url: str) -> None:
-    for name, path in (("Docs", "/docs"), ("Explorer", "/")):
-        await graphiql.page.get_by_role("link", name=name, exact=True).click()
-        await graphiql.page.wait_for_url(f"{demo_server_url}{path}")
-        await graphiql.page.get_by_role("link", name="GraphiQL", exact=True).first.click()
-
-        await graphiql.page.wait_for_url(f"{demo_server_url}/graphql")
-
-
-async def test_documentation_cuts_off_neither_its_shortcut_nor_a_tab(graphiql: GraphiqlPage) -> None:
+async def documentation_cuts_off_neither_its_shortcut_nor_a_tab(graphiql: GraphiqlPage) -> None:
     await graphiql.page.set_viewport_size({"width": 1440, "height": 900})
     await graphiql.page.get_by_label("Show Documentation Explorer").click()
     field = graphiql.page.get_by_role("combobox")
@@ -79,6 +71,16 @@ async def test_documentation_cuts_off_neither_its_shortcut_nor_a_tab(graphiql: G
     assert session["y"] + session["height"] <= 900
 
 
+async def test_graphiql_and_the_other_pages_link_each_other(graphiql_tab: GraphiqlPage, demo_server_url: str) -> None:
+    # The test does not wait until GraphiQL has loaded, which takes seconds.
+    await graphiql_tab.page.goto(f"{demo_server_url}/docs")
+    for name, path in (("Explorer", "/"), ("Docs", "/docs")):
+        await graphiql_tab.page.get_by_role("link", name="GraphiQL", exact=True).first.click()
+        await graphiql_tab.page.wait_for_url(f"{demo_server_url}/graphql", wait_until="commit")
+        await graphiql_tab.page.get_by_role("link", name=name, exact=True).click()
+        await graphiql_tab.page.wait_for_url(f"{demo_server_url}{path}")
+
+
 @pytest.mark.parametrize(("tab", "selected"), [("LatestTraces", "calls"), ("Dataset", "objs")])
 async def test_explorer_panel_opens_at_the_query(shared_graphiql: GraphiqlPage, tab: str, selected: str) -> None:
     graphiql = shared_graphiql
@@ -99,27 +101,27 @@ async def test_explorer_panel_opens_at_the_query(shared_graphiql: GraphiqlPage, 
     assert graphiql.complaints == []
 
 
-@pytest.mark.parametrize("visits", [1, 2])
 async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
-    graphiql_tab: GraphiqlPage, demo_server_url: str, visits: int
+    graphiql_tab: GraphiqlPage, demo_server_url: str
 ) -> None:
     graphiql = graphiql_tab
-    query = '{ calls(projectId: "demo/assistant", first: 1) { nodes { id traceName } } }'
+    query = '{ calls(projectId: "demo/assistant", first: 2) { nodes { id traceName } } }'
     async with httpx.AsyncClient(base_url=demo_server_url) as client:
-        [call] = (await client.post("/graphql", json={"query": query})).json()["data"]["calls"]["nodes"]
-    if visits == 2:
-        await graphiql.open(demo_server_url)
+        calls = (await client.post("/graphql", json={"query": query})).json()["data"]["calls"]["nodes"]
 
-    await graphiql.page.goto(f"{demo_server_url}/weave/demo/assistant/r/call/{call['id']}")
-    tabs = await until(graphiql.tabs, lambda tabs: "Call" in tabs)
-    before = await graphiql.answer()
-    await graphiql.run()
-    answer = await until(graphiql.answer, bool)
+    # The first link opens GraphiQL for the first time; the second one finds the tabs that the page has kept.
+    for number, call in enumerate(calls):
+        await graphiql.page.goto(f"{demo_server_url}/weave/demo/assistant/r/call/{call['id']}")
+        await until(graphiql.page.get_by_role("tab").count, (14 + number).__eq__)
+        tabs = await graphiql.tabs()
+        before = await graphiql.answer()
+        await graphiql.run()
+        answer = await until(graphiql.answer, bool)
 
-    assert len(tabs) == 14
-    assert before == {}
-    shown = answer["data"]["call"]
-    assert (shown["id"], shown["traceName"]) == (call["id"], call["traceName"])
+        assert tabs.count("Call") == number + 1
+        assert before == {}
+        shown = answer["data"]["call"]
+        assert (shown["id"], shown["traceName"]) == (call["id"], call["traceName"])
 
 
 async def test_typed_query_shows_its_result_and_contacts_no_other_host(

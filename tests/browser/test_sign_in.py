@@ -234,7 +234,7 @@ async def refused(page: "Page", url: str) -> None:
         )
         return answer.status
 
-    await until(status, lambda found: found == 401)
+    await until(status, lambda found: found == 401, pause=0.5)
 
 
 def brief(issuer: StandInIssuer, seconds: int = 4) -> dict[str, object]:

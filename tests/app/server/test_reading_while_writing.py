@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tests.app.calls_client import CallsClient, number_of, repeat, whole_call
 from tests.app.command import Server, serving
+from tests.chance import cases
 
-COUNT = 4_000
+COUNT = cases(4_000)
 BATCH = 250
-PAGE = 500
+PAGE = 100
 WRITERS = 4
 PROJECT_ID = "acme/busy"
 
