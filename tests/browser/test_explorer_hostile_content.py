@@ -11,7 +11,7 @@ HOSTILE = [
     "<img src=x onerror='window.hacked = 1'>",
     "[link](javascript:window.hacked=1) ![image](http://198.51.100.1/pixel.png)",
     "\u202egnp.exe\u202c \u2066reversed\u2069",
-    "x" * 300_000,
+    "x" * 1_000_000,
     "{" * 2_000,
     "\u0000\ufffd\ud83d".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
 ]
@@ -50,9 +50,9 @@ async def test_messages_and_data_of_a_call_are_only_text(explorer: ExplorerPage,
     await page.locator(".message strong", has_text="bold").wait_for()
     assert await page.locator("a[href^='javascript']").count() == 0
     # A text of megabytes, of which a call may have two, is shown in parts.
-    large = await log(explorer.url, project, traceId=call["traceId"], parentId=call["id"], output="y" * 1_500_000)
+    large = await log(explorer.url, project, traceId=call["traceId"], parentId=call["id"], output="y" * 3_500_000)
     await explorer.open(p=project, v="trace", t=call["traceId"], call=large["id"])
-    await page.get_by_role("button", name="Show more of 1.50 M characters").click()
+    await page.get_by_role("button", name="Show more of 3.50 M characters").click()
     await until(page.locator(".chat").inner_text, lambda text: 200_000 < len(text) < 300_000)
     await explorer.open(p=project, v="trace", t=call["traceId"], call=call["id"])
     # A broken data URL is named in words, once somebody looks at it.
