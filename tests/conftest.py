@@ -206,8 +206,6 @@ def _waits(file: str) -> bool:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the installations and checks that the collected tests need, because some take a minute."""
     gc.freeze()  # otherwise the garbage collector scans all modules again and again
-    if session.config.option.collectonly:
-        return
     for fixture in {name for item in session.items for name in getattr(item, "fixturenames", ())}:
         for installation in FOR_FIXTURE.get(fixture, ()):
             installation.begin()
