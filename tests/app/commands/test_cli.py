@@ -269,7 +269,11 @@ def test_demo_loads_into_a_project_while_a_server_runs(data_dir: Path, tmp_path:
     [
         ({"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:1/"}, (), "the database does not answer"),
         ({"LOOMQL_MONGODB_URI": "mongodb://user:pw@host:99999/"}, (), "is not a valid MongoDB URI: Port"),
-        ({"LOOMQL_MONGODB_URI": "mongodb+srv://nowhere.invalid/"}, (), "does not lead to a MongoDB server"),
+        (  # names are looked up within the time limit, too
+            {"LOOMQL_MONGODB_URI": "mongodb+srv://nowhere.invalid/", "LOOMQL_DATABASE_TIMEOUT_SECONDS": "5"},
+            (),
+            "does not lead to a MongoDB server",
+        ),
         ({"LOOMQL_MONGOD": "nowhere"}, (), "LOOMQL_MONGOD names nowhere"),
     ],
 )
@@ -277,7 +281,7 @@ def test_failed_demo_load_prints_one_line(
     environment: dict[str, str], arguments: tuple[str, ...], expected: str, data_dir: Path
 ) -> None:
     timeout = {"LOOMQL_DATABASE_TIMEOUT_SECONDS": "0.5"}
-    done = loomql("demo", "--data-dir", str(data_dir), *arguments, **environment, **timeout)
+    done = loomql("demo", "--data-dir", str(data_dir), *arguments, **timeout | environment)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert done.stderr.startswith("loomql: ")
