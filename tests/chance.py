@@ -25,11 +25,8 @@ def cases(number: int) -> int:
     return max(1, round(number * _TIMES))
 
 
-def some(items: Iterable[T], group: Callable[[T], object] = lambda _: None) -> list[T]:
-    """Return the items to try, in their order, given those of a run that tries all: some of each group.
-
-    The items of a group follow each other.
-    """
+def some(items: Iterable[T], group: Callable[[T], object]) -> list[T]:
+    """Choose some items of each group, at least one, and keep their order. Items of a group must follow each other."""
     chosen: list[T] = []
     for number, (_, members) in enumerate(groupby(items, group)):
         found = list(members)

@@ -37,7 +37,7 @@ def test_address(mongodb_uri, number):
 
 @contextmanager
 def run_of_workers(folder: Path, workers: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run tests in so many workers, or without any; they write the URI of their server into the folder."""
+    """Run tests in so many workers; they write the URI of their server into the folder."""
     (folder / "test_probe.py").write_text(PROBE)
     options = [
         "-n",

@@ -16,12 +16,14 @@ export function Histogram({
   found,
   period,
   listedAt,
+  isWaiting,
 }: {
   project: string;
   mode: Mode;
   found: Condition;
   period: Period;
   listedAt: number;
+  isWaiting: boolean;
 }) {
   const [box, { width, height }] = useSize<HTMLDivElement>();
   const filter = mode === "calls" ? found.filter : { ...found.filter, traceRootsOnly: true };
@@ -30,7 +32,7 @@ export function Histogram({
   const bucket = from === null ? "DAY" : bucketOf(from, to);
   const { data } = useQuery(
     HistogramDocument,
-    { projectId: project, filter, query: found.query, bucket, timezone: timezone() },
+    isWaiting ? null : { projectId: project, filter, query: found.query, bucket, timezone: timezone() },
     { pause: 50 },
   );
   const rows = (data?.callsAggregate?.rows ?? []).flatMap(({ bucketStart, bucketEnd, count, errorCount }) =>

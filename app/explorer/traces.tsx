@@ -159,7 +159,9 @@ export function Traces({ project }: { project: string }) {
   const found = condition(chips, period, mode, dsl instanceof Error ? null : dsl);
   const identity = JSON.stringify([project, mode, words, found, state.get("s"), listedAt]);
   const again = () => setListedAt(Date.now());
-  const total = useCount(project, mode, found, listedAt);
+  // The first rows have the server to themselves: the count and the histogram wait for them.
+  const isListed = useSignal(false);
+  const total = useCount(project, mode, isListed.value ? found : null, listedAt);
   const isFiltered = chips.length > 0 || dsl !== null || words !== null || Boolean(period.after ?? period.before);
 
   if (total.data === 0 && !isFiltered) return <Waiting project={project} onArrival={again} />;
@@ -169,7 +171,14 @@ export function Traces({ project }: { project: string }) {
         {mode} of {project}
       </h1>
       <CallFilterBar project={project} mode={mode} chips={chips} found={found} dsl={dsl} />
-      <Histogram project={project} mode={mode} found={found} period={period} listedAt={listedAt} />
+      <Histogram
+        project={project}
+        mode={mode}
+        found={found}
+        period={period}
+        listedAt={listedAt}
+        isWaiting={!isListed.value}
+      />
       <Table
         key={identity}
         project={project}
@@ -179,6 +188,7 @@ export function Traces({ project }: { project: string }) {
         total={total}
         again={again}
         isFiltered={isFiltered}
+        onListed={() => (isListed.value = true)}
       />
     </main>
   );
@@ -198,12 +208,17 @@ interface Total {
   error: ApiError | null;
 }
 
-function useCount(project: string, mode: Mode, found: Condition, listedAt: number): Total {
-  const { filter, query } = found;
+/** Count the rows that are found; `found` null means that there is nothing to count yet. */
+function useCount(project: string, mode: Mode, found: Condition | null, listedAt: number): Total {
   const isOfTraces = mode === "traces";
   const options = { isShown: false, again: listedAt };
-  const ofTraces = useQuery(TracesCountDocument, isOfTraces ? { projectId: project, ...found } : null, options);
-  const ofCalls = useQuery(CallsCountDocument, isOfTraces ? null : { projectId: project, filter, query }, options);
+  const calls = found && { projectId: project, filter: found.filter, query: found.query };
+  const ofTraces = useQuery(
+    TracesCountDocument,
+    found && isOfTraces ? { projectId: project, ...found } : null,
+    options,
+  );
+  const ofCalls = useQuery(CallsCountDocument, isOfTraces ? null : calls, options);
   return isOfTraces
     ? { data: ofTraces.data?.traces?.totalCount ?? null, error: ofTraces.error }
     : { data: ofCalls.data?.callsStats?.count ?? null, error: ofCalls.error };
@@ -262,6 +277,7 @@ function Table({
   total,
   again,
   isFiltered,
+  onListed,
 }: {
   project: string;
   mode: Mode;
@@ -270,10 +286,15 @@ function Table({
   total: Total;
   again: () => void;
   isFiltered: boolean;
+  onListed: () => void;
 }) {
   const sort = address.value.get("s");
   const sortBy = sortOf(sort ?? "-started_at");
   const rows = useRows<Row>(reader(project, mode, words, found, sortBy), [], { hasOffset: words === null });
+  const isAnswered = rows.isRead || rows.error.value !== null;
+  useEffect(() => {
+    if (isAnswered) onListed();
+  }, [isAnswered]);
   const { filter, query, totals } = found;
   const shared = { projectId: project, filter, query, first: PAGE };
   const [document, rest] =
@@ -386,7 +407,9 @@ function Table({
           <Actions project={project} marked={marked} clear={() => setMarked([])} again={again} />
         </div>
         {error && <Problem error={error} retry={() => (rows.error.value ? rows.retry() : again())} />}
-        {rows.error.value && !rows.isRead ? null : !error && rows.end.value === 0 ? (
+        {rows.error.value && !rows.isRead ? null : !error &&
+          rows.end.value === 0 &&
+          (isFiltered || total.data !== null) ? (
           <Empty title={words === null ? `No ${mode} match` : `No call contains “${words}”`}>
             <p>
               {isFiltered ? "Remove a condition, or widen the range of times. " : ""}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from stores.concurrency.time_slices import cooperative, cooperative_batches
+from stores.concurrency.time_slices import BATCH_SIZE, TimeSlice, cooperative, cooperative_batches
 from stores.costs import Prices
 from stores.costs.pricing import plus
 from stores.errors import BadInputError
@@ -187,7 +187,7 @@ async def usage_of_trace(rows: Sequence[Row], prices: Prices | None) -> Row:
         BadInputError: the calls have too many different models.
     """
     totals: Tallies = {}
-    for row, own in await _own_usage(rows):
+    async for row, own in cooperative(await _own_usage(rows)):
         _add(totals, {model: tally_of(model, counts, prices, row["started_at"]) for model, counts in own.items()})
     return usage_row(totals)
 
@@ -198,8 +198,8 @@ async def own_usage_of_trace(rows: Sequence[Row]) -> OwnUsage:
     Raises:
         BadInputError: the calls have too many different models.
     """
-    found = await _own_usage(rows)
-    return [(row["started_at"], _entry(model, counts)) for row, own in found for model, counts in own.items()]
+    found = cooperative(await _own_usage(rows))
+    return [(row["started_at"], _entry(model, counts)) async for row, own in found for model, counts in own.items()]
 
 
 async def _own_usage(rows: Sequence[Row]) -> list[tuple[Row, Mapping[str, Counts]]]:
@@ -209,7 +209,13 @@ async def _own_usage(rows: Sequence[Row]) -> list[tuple[Row, Mapping[str, Counts
         nodes = await _with_sums(rows, None)
         return [(node.row, {model: own.counts for model, own in node.own.items()}) for node in nodes]
     # No call is above another one that reports usage, so no tree is needed, which takes ten times as long.
-    return [(row, _take_own(row.get("usage_scope"), _stated(row), {})) async for row in cooperative(reporting.values())]
+    entries = 0
+    found: list[tuple[Row, Mapping[str, Counts]]] = []
+    async for row in cooperative(reporting.values()):
+        found.append((row, _take_own(row.get("usage_scope"), _stated(row), {})))
+        entries += len(found[-1][1])
+        _check_entries(entries)
+    return found
 
 
 async def _is_one_above_another(rows: Sequence[Row], reporting: Collection[str]) -> bool:
@@ -217,17 +223,20 @@ async def _is_one_above_another(rows: Sequence[Row], reporting: Collection[str])
     parents: dict[str, str | None] = {}
     async for some in cooperative_batches(rows):
         parents |= {row["id"]: row.get("parent_id") for row in some}
-    checked = set[str | None]()
-    async for some_ids in cooperative_batches([*reporting]):
-        for call_id in some_ids:
-            path = set[str | None]()
-            above = parents[call_id]
-            while above in parents and above not in checked:
-                if above in reporting or above in path:
-                    return True
-                path.add(above)
-                above = parents[above]
-            checked |= path
+    # Each call is visited once; `below` has the reporting call whose path visited it.
+    below: dict[str | None, str] = {}
+    slice_of_time = TimeSlice()
+    for call_id in reporting:
+        above = parents[call_id]
+        while above in parents and above not in below:
+            if above in reporting:
+                return True
+            below[above] = call_id
+            above = parents[above]
+            if len(below) % BATCH_SIZE == 0 and slice_of_time.is_used_up():
+                await slice_of_time.yield_to_loop()
+        if below.get(above) == call_id:
+            return True  # a cycle
     return False
 
 
@@ -240,13 +249,17 @@ async def _with_sums(rows: Sequence[Row], prices: Prices | None) -> list[Node]:
         if node.parent:
             _add_child(node.parent, node)
         entries += len(node.total)
-        if entries > MAX_ENTRIES:
-            raise BadInputError(
-                f"the calls use so many models that their sums have more than {MAX_ENTRIES:,} entries, the limit; "
-                "use callsAggregate grouped by MODEL",
-                "trace_id",
-            )
+        _check_entries(entries)
     return ordered
+
+
+def _check_entries(number: int) -> None:
+    if number > MAX_ENTRIES:
+        raise BadInputError(
+            f"the calls use so many models that their sums have more than {MAX_ENTRIES:,} entries, the limit; "
+            "use callsAggregate grouped by MODEL",
+            "trace_id",
+        )
 
 
 def _add_own(node: Node, prices: Prices | None) -> None:

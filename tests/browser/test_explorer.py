@@ -24,6 +24,16 @@ END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
 VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
 
 
+async def test_page_asks_once_for_the_callers_role(explorer: ExplorerPage) -> None:
+    sent: list[str] = []
+    explorer.page.on("request", lambda request: sent.append(request.post_data or ""))
+
+    await explorer.open(p=PROJECT_ID, v="traces")
+    await explorer.first_row()
+
+    assert len([body for body in sent if "query Role(" in body]) == 1
+
+
 async def test_path_from_projects_to_a_call_can_be_linked_and_walked_back(explorer: ExplorerPage) -> None:
     page = explorer.page
     await explorer.open()

@@ -9,6 +9,13 @@ from tests.faults.faults import Alone
 from tests.faults.mongods import one_mongod
 from tests.faults.stage import NoDiskError, Three, alone, three
 from tests.faults.trial import Trial
+from tests.faults.writers import writer
+
+
+@pytest.fixture(autouse=True)
+def calm_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let writers pause longer than those of `python -m tests.faults`, which takes minutes."""
+    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0.15)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.faults.watching import watched
 from tests.stores.calls.builders import call_id, end, start
 from tests.waiting import TIMEOUT, until
 
-CALLS = 80
+CALLS = 200
 SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
 
 LOSSES = [fault for fault in faults.LOSSES if fault.is_short]

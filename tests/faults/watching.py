@@ -12,7 +12,7 @@ from stores.errors import ConflictError, UnavailableError
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.waiting import TIMEOUT, until
 
-_BETWEEN_SECONDS = 0.1
+_BETWEEN_SECONDS = 0.05
 _REFUSALS = (UnavailableError, ConflictError, PyMongoError)
 
 

@@ -79,7 +79,7 @@ def cluster(
         folder = stack.enter_context(short_folder())
         options = (*_OPTIONS, f"minSnapshotHistoryWindowInSeconds={history_seconds}")
         parameters = [word for option in options for word in ("--setParameter", option)]
-        # Sharding waits for the journal at each step, and idle members write it as often.
+        # Each step of sharding waits for the journal; a shorter interval makes idle members write it more often.
         parameters += ["--journalCommitInterval", "30"]
         config, *shards = (
             ReplicaSet([Mongod(folder / f"{name}{at}", free_port(), name, role, *parameters) for at in range(number)])

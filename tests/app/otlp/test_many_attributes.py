@@ -20,7 +20,7 @@ MANY = b"".join(b"\x32\x0c\x0a\x06%06x\x12\x02\x18\x01" % number for number in r
 """Encoded attributes of a record with different keys and the value 1."""
 
 EACH = cases(34)
-"""Records of each of three kinds; all 34 of each have a million attributes."""
+"""Number of records of each of three kinds. With 34 of each, a request has a million attributes."""
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
@@ -80,7 +80,7 @@ def with_attributes(record: LogRecord, attributes: bytes) -> LogRecord:
     ],
     ids=["one record", "records of every kind", "a resource", "JSON"],
 )
-async def test_million_attributes_get_a_clear_answer_and_other_requests_theirs(
+async def test_very_many_attributes_get_a_clear_answer_and_other_requests_theirs(
     content_of: Callable[[], bytes], media_type: str, status: int, rejected: int, reason: str, server: Server
 ) -> None:
     content, project_id = content_of(), f"acme/{uuid.uuid4().hex}"

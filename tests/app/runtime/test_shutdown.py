@@ -190,7 +190,7 @@ def workers_of(server: Server) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_hanging_worker_blocks_no_other_and_is_killed_in_time(workers: Server) -> None:
+def test_dead_worker_is_replaced_while_another_hangs_that_is_killed_in_time(workers: Server) -> None:
     # A dead worker is replaced while another hangs.
     hung, dead = workers_of(workers)
     os.kill(hung, signal.SIGSTOP)

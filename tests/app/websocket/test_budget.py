@@ -526,7 +526,7 @@ def init_with(key: str) -> str:
 async def test_memory_stays_bounded_while_one_caller_sends_large_messages(
     mongodb_uri: str, database_name: str, tmp_path: Path
 ) -> None:
-    """Clients send 16 messages of 8 MB, half of them unfinished; the server refuses all but one or two of each kind."""
+    """Clients send 16 messages of 8 MB, half of them unfinished; the server refuses most of them."""
     settings = {
         "LOOMQL_MONGODB_URI": mongodb_uri,
         "LOOMQL_MONGODB_DATABASE": database_name,

@@ -18,7 +18,7 @@ class FilesWriter(Writer):
     async def step(self) -> None:
         number = f"{self.next_number():016d}"
         self.sent_things.add(("file", number))
-        content = number.encode() * (CHUNK_BYTES // 16 * 5 // 4)
+        content = number.encode() * (CHUNK_BYTES // 16 * 5 // 2)
         self.digests[await self.client.put(content)] = hashlib.sha256(content).hexdigest()
 
     async def lost(self) -> AsyncIterator[str]:

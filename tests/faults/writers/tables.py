@@ -23,9 +23,9 @@ query ($projectId: ID!, $digest: String!) {
   tableStats(projectId: $projectId, digest: $digest) { count storageSizeBytes }
 }
 """
-_FEW, _MANY = 30, 1_200
+_FEW, _MANY = 30, 1_500
 _LARGE, _LARGE_TEXT = 40, "weft " * 12_000
-_BETWEEN_SECONDS = 0.6
+_BETWEEN_SECONDS = 0.3
 
 
 class TablesWriter(Writer):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from tests.app.calls_client import ServerGoneError
 from tests.faults.client import FaultsClient, RefusedError
 
-_PAUSE_SECONDS = 0.4
+_PAUSE_SECONDS = 0.05
 _BEFORE_AGAIN_SECONDS = 0.1
 
 

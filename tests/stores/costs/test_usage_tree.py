@@ -203,6 +203,23 @@ async def test_summing_a_large_root_yields_to_other_requests(
     assert turns.count >= 5 * 300  # five passes: nodes, parents, order, sums and rows
 
 
+async def test_sum_of_a_deep_chain_yields_to_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.concurrency.time_slices.SLICE_SECONDS", 0.0)
+    usage = [{"model": "m", "prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}]
+    rows: list[dict[str, Any]] = [
+        {"id": str(number), "parent_id": str(number - 1), "status": "success", "started_at": number}
+        for number in range(20_000)
+    ]
+    rows[-1] |= {"usage": usage, "usage_scope": "own"}
+    turns = Turns()
+
+    async with another_task(turns):
+        found = await usage_of_trace(rows, None)
+
+    assert found["total_tokens"] == 1
+    assert turns.count >= 2 * 200  # two passes: parents, and the calls above the one with usage
+
+
 async def test_chain_with_new_models_at_each_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stores.costs.usage_tree.MAX_ENTRIES", 1000)
     counts = {"prompt_tokens": 1, "completion_tokens": 0, "requests": 1, "total_tokens": 1}
@@ -219,6 +236,12 @@ async def test_chain_with_new_models_at_each_level_is_refused(monkeypatch: pytes
 
     with pytest.raises(BadInputError, match="so many models"):
         await usage_tree(rows, ["total_usage"], None, None)
+    siblings = [
+        row | {"parent_id": None, "usage": [{"model": f"{row['id']} {each}", **counts} for each in range(20)]}
+        for row in rows
+    ]
+    with pytest.raises(BadInputError, match="so many models"):
+        await usage_of_trace(siblings, None)
     assert len(await usage_tree(rows[:40], ["total_usage"], None, None)) == 40
 
 
