@@ -153,17 +153,16 @@ def guard_root_fields(schema: GraphQLSchema, permissions: RootPermissions) -> No
     Raises:
         TypeError: if a field has no permission, or a permission has no field.
     """
-    roots = [*filter(None, (schema.query_type, schema.mutation_type, schema.subscription_type))]
-    for kind in roots:
-        if differing := kind.fields.keys() ^ permissions[kind.name].keys():
+    for kind in filter(None, (schema.query_type, schema.mutation_type, schema.subscription_type)):
+        root_permissions = permissions[kind.name]
+        if differing := kind.fields.keys() ^ root_permissions.keys():
             raise TypeError(
                 f"fields of {kind.name} and FIELD_PERMISSIONS differ: {', '.join(sorted(differing))}; name the role of "
                 "each root field in graphql_schema/permissions.py"
             )
-    for kind in roots:
-        attribute, of_kind = "subscribe" if kind is schema.subscription_type else "resolve", permissions[kind.name]
+        attribute = "subscribe" if kind is schema.subscription_type else "resolve"
         for name, definition in kind.fields.items():
-            setattr(definition, attribute, _guarded(getattr(definition, attribute), definition, of_kind[name]))
+            setattr(definition, attribute, _guarded(getattr(definition, attribute), definition, root_permissions[name]))
 
 
 def _guarded(resolve: Callable[..., Any], definition: GraphQLField, permission: FieldPermission) -> Callable[..., Any]:

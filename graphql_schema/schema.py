@@ -140,20 +140,14 @@ def build_schema(bounds: Limits, *, compiled: bool = True) -> LoomSchema:
             "Python removes docstrings, and the schema takes its descriptions from them. Run Python without -OO: use "
             "-O, or set PYTHONOPTIMIZE to 1 or to nothing."
         )
-    return _types().with_limits(bounds, CompilingExecutor if compiled else LimitedRootsExecutor)
-
-
-@functools.cache
-def _types() -> LoomSchema:
-    """Build the types, which takes 60 ms of processor time, for all schemas of a process."""
     schema = LoomSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         config=StrawberryConfig(default_resolver=field_of, name_converter=ConnectionNames(), scalar_map=dict(SCALARS)),
-        limits=Limits(),
+        limits=bounds,
         permissions=FIELD_PERMISSIONS,
-        execution_context_class=LimitedRootsExecutor,
+        execution_context_class=CompilingExecutor if compiled else LimitedRootsExecutor,
     )
     for root in (schema._schema.query_type, schema._schema.mutation_type):  # noqa: SLF001 -- no public way
         for field in root.fields.values() if root else ():

@@ -8,7 +8,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
-from copy import copy
 from functools import cached_property
 from typing import Any, Final, Protocol, Self, cast
 
@@ -149,22 +148,12 @@ class LimitedSchema(strawberry.Schema):
         for name in _UNSUPPORTED:
             if getattr(self, name):
                 raise TypeError(f"{name} is not supported: operations bypass Strawberry's execution")
-        self.observer: Observer = lambda _root_field, _operation_name: _NO_OBSERVER
-        """Observes each operation: `execute` until its end, `stream` at its start, `prepare` if it rejects."""
-        self._hold_to(limits)
-
-    def with_limits(self, limits: Limits, executor_class: "ExecutorClass") -> Self:
-        """Return a schema of the same types with other limits and another executor; it shares no documents."""
-        other = copy(self)
-        other.execution_context_class = executor_class
-        other._hold_to(limits)  # noqa: SLF001 -- its own class
-        return other
-
-    def _hold_to(self, limits: Limits) -> None:
         self._max_text_values = limits.max_input_values + incremental.MAX_VALUES
         self._documents = Documents(self._schema, cast("ExecutorClass", self.execution_context_class), limits)
         self._limits = limits
         self._events = EventResults(self)
+        self.observer: Observer = lambda _root_field, _operation_name: _NO_OBSERVER
+        """Observes each operation: `execute` until its end, `stream` at its start, `prepare` if it rejects."""
 
     async def parse_request(self, text: incremental.Text, reserve: incremental.Reserve) -> object:
         """Parse a request's JSON text; its inputs and its JSON share one limit on the number of values.
