@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from stores.concurrency.time_slices import BATCH_SIZE, TimeSlice, cooperative, cooperative_batches
+from stores.concurrency.time_slices import cooperative, cooperative_batches
 from stores.costs import Prices
 from stores.costs.pricing import plus
 from stores.errors import BadInputError
@@ -209,12 +209,12 @@ async def _own_usage(rows: Sequence[Row]) -> list[tuple[Row, Mapping[str, Counts
         nodes = await _with_sums(rows, None)
         return [(node.row, {model: own.counts for model, own in node.own.items()}) for node in nodes]
     # No call is above another one that reports usage, so no tree is needed, which takes ten times as long.
-    entries = 0
-    found: list[tuple[Row, Mapping[str, Counts]]] = []
+    entries, found = 0, list[tuple[Row, Mapping[str, Counts]]]()
     async for row in cooperative(reporting.values()):
-        found.append((row, _take_own(row.get("usage_scope"), _stated(row), {})))
-        entries += len(found[-1][1])
+        own = _take_own(row.get("usage_scope"), _stated(row), {})
+        entries += len(own)
         _check_entries(entries)
+        found.append((row, own))
     return found
 
 
@@ -223,21 +223,22 @@ async def _is_one_above_another(rows: Sequence[Row], reporting: Collection[str])
     parents: dict[str, str | None] = {}
     async for some in cooperative_batches(rows):
         parents |= {row["id"]: row.get("parent_id") for row in some}
-    # Each call is visited once; `below` has the reporting call whose path visited it.
+    async for is_above in cooperative(_steps_up(parents, reporting)):
+        if is_above:
+            return True
+    return False
+
+
+def _steps_up(parents: Mapping[str, str | None], reporting: Collection[str]) -> Iterator[bool]:
+    """Visit each call above a reporting one once; yield True at a reporting one, and where a path ends in a cycle."""
     below: dict[str | None, str] = {}
-    slice_of_time = TimeSlice()
     for call_id in reporting:
         above = parents[call_id]
         while above in parents and above not in below:
-            if above in reporting:
-                return True
+            yield above in reporting
             below[above] = call_id
             above = parents[above]
-            if len(below) % BATCH_SIZE == 0 and slice_of_time.is_used_up():
-                await slice_of_time.yield_to_loop()
-        if below.get(above) == call_id:
-            return True  # a cycle
-    return False
+        yield below.get(above) == call_id
 
 
 async def _with_sums(rows: Sequence[Row], prices: Prices | None) -> list[Node]:

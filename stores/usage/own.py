@@ -112,7 +112,7 @@ async def find_unclear(
     """
     fields = {
         "calls": {"$sum": 1},
-        "ids": {"$firstN": {"n": max(FEW, 1), "input": "$id"}},
+        "ids": {"$firstN": {"n": FEW + 1, "input": "$id"}},
         "first": {"$min": "$started_at"},
         "last_start": {"$max": "$started_at"},
         "last": {"$max": "$ended_at"},
