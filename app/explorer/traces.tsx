@@ -147,6 +147,9 @@ const FOUND: ListColumn = { id: "found", title: "Found", width: 420, cell: (row)
 const MODES: readonly Mode[] = ["traces", "roots", "calls"];
 const modeOf = (text: string | null): Mode => MODES.find((mode) => mode === text) ?? "traces";
 
+/** Milliseconds for which the count and the histogram wait for the first rows. */
+const MOST_PATIENCE = 300;
+
 export function Traces({ project }: { project: string }) {
   const state = address.value;
   const words = state.get("q")?.trim() || null;
@@ -159,8 +162,13 @@ export function Traces({ project }: { project: string }) {
   const found = condition(chips, period, mode, dsl instanceof Error ? null : dsl);
   const identity = JSON.stringify([project, mode, words, found, state.get("s"), listedAt]);
   const again = () => setListedAt(Date.now());
-  // The first rows have the server to themselves: the count and the histogram wait for them.
+  // The first rows have the server to themselves: the count and the histogram wait for them, unless they are slow.
   const isListed = useSignal(false);
+  const onListed = () => (isListed.value = true);
+  useEffect(() => {
+    const timer = setTimeout(onListed, MOST_PATIENCE);
+    return () => clearTimeout(timer);
+  }, []);
   const total = useCount(project, mode, isListed.value ? found : null, listedAt);
   const isFiltered = chips.length > 0 || dsl !== null || words !== null || Boolean(period.after ?? period.before);
 
@@ -188,7 +196,7 @@ export function Traces({ project }: { project: string }) {
         total={total}
         again={again}
         isFiltered={isFiltered}
-        onListed={() => (isListed.value = true)}
+        onListed={onListed}
       />
     </main>
   );
@@ -212,13 +220,16 @@ interface Total {
 function useCount(project: string, mode: Mode, found: Condition | null, listedAt: number): Total {
   const isOfTraces = mode === "traces";
   const options = { isShown: false, again: listedAt };
-  const calls = found && { projectId: project, filter: found.filter, query: found.query };
   const ofTraces = useQuery(
     TracesCountDocument,
     found && isOfTraces ? { projectId: project, ...found } : null,
     options,
   );
-  const ofCalls = useQuery(CallsCountDocument, isOfTraces ? null : calls, options);
+  const ofCalls = useQuery(
+    CallsCountDocument,
+    found && !isOfTraces ? { projectId: project, filter: found.filter, query: found.query } : null,
+    options,
+  );
   return isOfTraces
     ? { data: ofTraces.data?.traces?.totalCount ?? null, error: ofTraces.error }
     : { data: ofCalls.data?.callsStats?.count ?? null, error: ofCalls.error };
@@ -315,6 +326,8 @@ function Table({
   const key = (row: Row) => (mode === "traces" ? row.traceId : (row.callId ?? row.traceId));
   const link = (row: Row) => ({ t: row.traceId, call: mode === "traces" ? null : row.callId });
   const error = rows.error.value ?? total.error;
+  // Without a filter, the count decides whether the project has calls at all.
+  const isEmpty = !error && rows.end.value === 0 && (isFiltered || total.data !== null);
   const allColumns: Column<Row>[] = [
     ...columns,
     ...paths.map((path) => ({
@@ -407,9 +420,7 @@ function Table({
           <Actions project={project} marked={marked} clear={() => setMarked([])} again={again} />
         </div>
         {error && <Problem error={error} retry={() => (rows.error.value ? rows.retry() : again())} />}
-        {rows.error.value && !rows.isRead ? null : !error &&
-          rows.end.value === 0 &&
-          (isFiltered || total.data !== null) ? (
+        {rows.error.value && !rows.isRead ? null : isEmpty ? (
           <Empty title={words === null ? `No ${mode} match` : `No call contains “${words}”`}>
             <p>
               {isFiltered ? "Remove a condition, or widen the range of times. " : ""}

@@ -17,10 +17,14 @@ from tests.browser.graphiql_page import until
 from tests.free_ports import free_port
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Route
 
 START = "mutation ($start: StartedCallSchemaForInsert!) { callStart(start: $start) { id traceId } }"
 END = "mutation ($end: EndedCallSchemaForInsert!) { callEnd(end: $end) { id } }"
+NO_TIMER_OF_300_MS = """{
+  const start = window.setTimeout.bind(window);
+  window.setTimeout = (call, pause, ...rest) => (pause === 300 ? 0 : start(call, pause, ...rest));
+}"""
 VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
 
 
@@ -32,6 +36,35 @@ async def test_page_asks_once_for_the_callers_role(explorer: ExplorerPage) -> No
     await explorer.first_row()
 
     assert len([body for body in sent if "query Role(" in body]) == 1
+
+
+@pytest.mark.parametrize("is_slow", [False, True], ids=["until they are shown", "not for long"])
+async def test_count_and_histogram_wait_for_the_first_rows(explorer: ExplorerPage, *, is_slow: bool) -> None:
+    asked: list[str] = []
+    answering = asyncio.Event()
+
+    async def held(route: "Route") -> None:
+        body = route.request.post_data or ""
+        asked.extend(name for name in ("Traces", "TracesCount", "Histogram") if f"query {name}(" in body)
+        if "query Traces(" in body:
+            await answering.wait()
+        await route.continue_()
+
+    await explorer.page.route("**/graphql", held)
+    if not is_slow:  # the page does not give up waiting
+        await explorer.page.add_init_script(NO_TIMER_OF_300_MS)
+    await explorer.open(p=PROJECT_ID, v="traces")
+    if is_slow:
+        await until(explorer.page.get_by_role("status").first.inner_text, lambda text: text.split()[0].isdigit())
+        assert await explorer.rows().count() == 0
+    else:
+        await asyncio.sleep(1)
+        assert asked == ["Traces"]
+    answering.set()
+    await explorer.first_row()
+
+    await until(explorer.page.get_by_role("status").first.inner_text, lambda text: text.split()[0].isdigit())
+    assert {"TracesCount", "Histogram"} <= set(asked)
 
 
 async def test_path_from_projects_to_a_call_can_be_linked_and_walked_back(explorer: ExplorerPage) -> None:
