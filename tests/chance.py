@@ -6,12 +6,7 @@ for the default seed.
 """
 
 import os
-import random
-from collections.abc import Callable, Iterable
-from itertools import groupby
-from typing import Final, TypeVar
-
-T = TypeVar("T")
+from typing import Final
 
 _USUAL: Final = 1
 SEED: Final = int(os.environ.get("LOOMQL_TEST_SEED", _USUAL))
@@ -23,13 +18,3 @@ _TIMES: Final = float(_GIVEN) if _GIVEN else 1 / 3
 def cases(number: int) -> int:
     """Return the number of cases to try, given the number of a run that tries all."""
     return max(1, round(number * _TIMES))
-
-
-def some(items: Iterable[T], group: Callable[[T], object]) -> list[T]:
-    """Choose some items of each group, at least one, and keep their order. Items of a group must follow each other."""
-    chosen: list[T] = []
-    for number, (_, members) in enumerate(groupby(items, group)):
-        found = list(members)
-        places = random.Random(f"{SEED} {number}").sample(range(len(found)), min(len(found), cases(len(found))))
-        chosen += [found[place] for place in sorted(places)]
-    return chosen

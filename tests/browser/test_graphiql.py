@@ -18,7 +18,9 @@ from tests.browser.graphiql_page import GraphiqlPage, until
 MISSPELT = r"No call among the newest [0-9,]+ has inputs\.modle\. inputs\.model occurs in [0-9]+ of "
 
 
-async def test_graphiql_starts_with_a_name_an_icon_and_thirteen_tabs(graphiql: GraphiqlPage) -> None:
+async def test_graphiql_starts_with_a_name_an_icon_and_thirteen_whole_tabs(
+    graphiql: GraphiqlPage,
+) -> None:
     icon = await graphiql.page.evaluate("document.querySelector('link[rel=icon]').href")
 
     assert await graphiql.page.title() == "LoomQL"

@@ -122,8 +122,7 @@ def test_serve_without_its_database_says_that_it_is_not_ready(tmp_path: Path) ->
     assert "LoomQL is up, but not ready: the database did not answer within 0.5 s. It keeps trying.\n" in output
 
 
-# tests/app/runtime/test_shutdown.py stops two workers by SIGTERM.
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)])
 def test_serve_prints_its_address_and_stops_cleanly(
     number: signal.Signals, workers: int, data_dir: Path, tmp_path: Path
 ) -> None:

@@ -11,16 +11,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from tests.app.command import Server, serving
-from tests.chance import cases
 from tests.database_pool import DatabasePool
 from tests.stores.otel.messages import log, logs_body, logs_request
 
 MIB = 1024 * 1024
 MANY = b"".join(b"\x32\x0c\x0a\x06%06x\x12\x02\x18\x01" % number for number in range(9_990))
 """Encoded attributes of a record with different keys and the value 1."""
-
-EACH = cases(34)
-"""Number of records of each of three kinds. With 34 of each, a request has a million attributes."""
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
@@ -41,9 +37,9 @@ def of_one_record() -> bytes:
 
 def of_records_of_every_kind() -> bytes:
     names = {"session.id": "s", "prompt": "hi"}
-    prompts = [log("claude_code.user_prompt", names | {"prompt.id": f"{number}"}) for number in range(EACH)]
-    messages = [log("gen_ai.user.message", {}, number + 1) for number in range(EACH)]
-    others = [log("other") for _ in range(EACH)]
+    prompts = [log("claude_code.user_prompt", names | {"prompt.id": f"{number}"}) for number in range(34)]
+    messages = [log("gen_ai.user.message", {}, number + 1) for number in range(34)]
+    others = [log("other") for _ in range(34)]
     return logs_body(*(with_attributes(record, MANY) for record in [*prompts, *messages, *others]))
 
 
@@ -68,19 +64,13 @@ def with_attributes(record: LogRecord, attributes: bytes) -> LogRecord:
     ("content_of", "media_type", "status", "rejected", "reason"),
     [
         (of_one_record, PROTOBUF, 200, 1, "a log record: has 1,000,001 attributes; the limit is 10,000"),
-        (
-            of_records_of_every_kind,
-            PROTOBUF,
-            200,
-            EACH,
-            f"{EACH} log records have no use here: LoomQL stores",
-        ),
+        (of_records_of_every_kind, PROTOBUF, 200, 34, "34 log records have no use here: LoomQL stores events of"),
         (of_a_resource, PROTOBUF, 200, 1, "its resource has 2,000,000 bytes; the limit is 65,536. Keep large"),
         (of_json, JSON, 413, 0, "the body has more than 500,000 values; export fewer spans or log records at once"),
     ],
     ids=["one record", "records of every kind", "a resource", "JSON"],
 )
-async def test_very_many_attributes_get_a_clear_answer_and_other_requests_theirs(
+async def test_million_attributes_get_a_clear_answer_and_other_requests_theirs(
     content_of: Callable[[], bytes], media_type: str, status: int, rejected: int, reason: str, server: Server
 ) -> None:
     content, project_id = content_of(), f"acme/{uuid.uuid4().hex}"
@@ -91,7 +81,7 @@ async def test_very_many_attributes_get_a_clear_answer_and_other_requests_theirs
         sending = asyncio.create_task(client.post("/v1/logs", content=content, headers=headers))
         while not sending.done():
             assert (await client.get("/healthz")).status_code == 200
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         answer = await sending
 
     assert answer.status_code == status
