@@ -229,7 +229,7 @@ async def _is_one_above_another(rows: Sequence[Row], reporting: Collection[str])
     return False
 
 
-def _steps_up(parents: Mapping[str, str | None], reporting: Collection[str]) -> Iterator[bool]:
+def _steps_up(parents: dict[str, str | None], reporting: Collection[str]) -> Iterator[bool]:
     """Visit each call above a reporting one once; yield True at a reporting one, and where a path ends in a cycle."""
     below: dict[str | None, str] = {}
     for call_id in reporting:
