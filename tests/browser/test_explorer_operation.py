@@ -38,6 +38,7 @@ HAS_LINE = """
   });
 }
 """
+DESCRIPTIONS = "items => items.map(item => item.getAttribute('aria-description'))"
 FEEDBACK = "query ($p: ID!) { feedback(projectId: $p) { nodes { feedbackType payload } } }"
 
 
@@ -343,8 +344,10 @@ async def test_documented_walk_leads_from_the_first_page_to_the_prompt(explorer:
     items = drawer.get_by_role("treeitem")
     await items.first.wait_for()
     canvas = drawer.locator(".steps canvas")
-    texts = [await item.get_attribute("aria-description") for item in await items.all()]
-    assert any(text and text.endswith(" on the critical path") for text in texts[1:])
+    texts = await until(
+        partial(items.evaluate_all, DESCRIPTIONS),
+        lambda texts: any(text and text.endswith(" on the critical path") for text in texts[1:]),
+    )
     is_critical = [text is not None for text in texts]
     await until(
         partial(canvas.evaluate, HAS_LINE, len(texts)), lambda has: len(has) > 2 and has == is_critical[: len(has)]

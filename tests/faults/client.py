@@ -4,6 +4,7 @@ The server may answer UNAVAILABLE, with a time to retry after, or TIMEOUT. It mu
 Every other error is wrong.
 """
 
+import asyncio
 from collections import Counter
 from time import monotonic
 from typing import Any, Final
@@ -19,6 +20,7 @@ The server reports an unreachable database after three seconds, or later if seve
 unreachable. A replica set whose primary hangs takes longest: it elects another one in two seconds, and once took twelve
 more until a majority confirmed a write.
 """
+_BEFORE_AGAIN_SECONDS: Final = 0.2
 _MAY_BE: Final = ("UNAVAILABLE", "TIMEOUT")
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -43,6 +45,11 @@ class FaultsClient:
         self.wrong: Counter[str] = Counter()
         self.longest_seconds = 0.0
         self.server_may_go = False
+        self.retry_seconds = 0.0
+        """How long `ask` repeats what the server refuses. Only reads after a fault may set it.
+
+        A mongod may end of a full disk after it has acknowledged further writes, and then needs seconds to start.
+        """
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits)
         self.calls = _Calls(self)
@@ -54,12 +61,20 @@ class FaultsClient:
     async def ask(self, document: str, **variables: object) -> Json:
         """Return the data of an operation."""
         variables.setdefault("projectId", self.project_id)
-        response = await self._send("POST", self.url, json={"query": document, "variables": variables})
-        answer: Json = response.json()
-        self._judge(response, answer)
-        data: Json = answer["data"]
-        self.seen["acknowledged"] += 1
-        return data
+        give_up = monotonic() + self.retry_seconds
+        while True:
+            response = await self._send("POST", self.url, json={"query": document, "variables": variables})
+            answer: Json = response.json()
+            try:
+                self._judge(response, answer)
+            except RefusedError:
+                if monotonic() >= give_up:
+                    raise
+                await asyncio.sleep(_BEFORE_AGAIN_SECONDS)
+                continue
+            data: Json = answer["data"]
+            self.seen["acknowledged"] += 1
+            return data
 
     async def find(self, document: str, **variables: object) -> Json | None:
         """Return the data of a query, or None if any of its root fields is null."""

@@ -11,7 +11,7 @@ from functools import partial
 from stores.database import Database
 from stores.files import FilesStore
 from stores.tables import TablesStore
-from tests.faults.client import FaultsClient
+from tests.faults.client import TIMEOUT_SECONDS, FaultsClient
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.faults import Fault
 from tests.faults.invariant import broken
@@ -82,6 +82,7 @@ class Trial:
                 stopped.set()
             client.server_may_go = False
             seen, longest = client.seen.copy(), client.longest_seconds
+            client.retry_seconds = TIMEOUT_SECONDS
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self.broken(client)
             lost += surplus(self.uri, client.project_id, writers)

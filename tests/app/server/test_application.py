@@ -305,7 +305,7 @@ async def test_server_starts_without_its_database_and_works_when_it_returns() ->
         folder = Path(name)
         with embedded_mongod(folder, cache_gb=0.25) as uri:
             assert uri == DataFolder(folder).uri
-        settings = Settings(mongodb_uri=uri, database_timeout_seconds=1)
+        settings = Settings(mongodb_uri=uri, database_timeout_seconds=3)  # a busy machine needs more than one second
 
         async with running(settings) as client:
             health = await client.get("/healthz")
@@ -320,9 +320,9 @@ async def test_server_starts_without_its_database_and_works_when_it_returns() ->
 
     assert health.status_code == 200
     assert away.status_code == 503
-    assert away.json() == {"status": "unavailable", "reason": "the database did not answer within 1 s"}
+    assert away.json() == {"status": "unavailable", "reason": "the database did not answer within 3 s"}
     assert [error["extensions"]["code"] for error in unavailable.json()["errors"]] == ["UNAVAILABLE"]
-    assert waited < 5
+    assert waited < 10
     assert answer.json()["data"] == {"calls": {"totalCount": 0, "nodes": []}}
     assert gone.status_code == 503
 
