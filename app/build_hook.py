@@ -80,10 +80,17 @@ def bundle(folder: Path) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     # No package needs its install scripts, so none may run.
     run(tools, [*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+    packages_mark(folder).touch()
     vite = [tools.node, "node_modules/vite/bin/vite.js", "build", "--config", "vite.config.js", "--logLevel", "warn"]
     for page in PAGES:
         run(tools, [*vite, page, "--outDir", f"../dist/{page}", "--assetsDir", page], folder)
     (dist / STAMP).write_text(sources_hash(folder))
+
+
+def packages_mark(folder: Path) -> Path:
+    """Return the file that exists if all npm packages that the lock file in `folder` names are installed there."""
+    locked = b"".join((folder / name).read_bytes() for name in ("package.json", "package-lock.json"))
+    return folder / "node_modules" / f".whole-{hashlib.sha256(locked).hexdigest()[:16]}"
 
 
 def is_current(folder: Path) -> bool:

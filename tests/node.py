@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from app.build_hook import FOLDER, Toolchain, toolchain_from_pypi
+from app.build_hook import FOLDER, Toolchain, packages_mark, toolchain_from_pypi
 from tests.installation import ROOT, Installation
 
 _FOLDER: Final = Path(__file__).parent
@@ -31,9 +30,7 @@ class Node(Installation):
         """
         self.packages = folder / "node_modules"
         self._folder = folder
-        locked = b"".join((folder / name).read_bytes() for name in ("package.json", "package-lock.json"))
-        mark = self.packages / f".whole-{hashlib.sha256(locked).hexdigest()[:16]}"
-        super().__init__(name, fixture, mark, self._install)
+        super().__init__(name, fixture, packages_mark(folder), self._install)
 
     @functools.cached_property
     def tools(self) -> Toolchain:

@@ -90,6 +90,7 @@ def fake_node(folder: Path, version: str) -> str:
 def test_wheel_contains_the_bundles_and_no_node_modules(project: Path) -> None:
     names = build(project)
 
+    assert build_hook.packages_mark(project / "app").exists()
     assert {f"app/dist/{page}/index.html" for page in build_hook.PAGES} <= names
     assert not [name for name in names if "node_modules" in name]
 

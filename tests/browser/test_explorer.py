@@ -120,7 +120,8 @@ async def test_trace_is_a_tree_with_a_chat_that_the_keyboard_operates(explorer: 
     page = explorer.page
     found = await ask(
         explorer.url,
-        "query ($p: ID!, $f: CallsFilter) { calls(projectId: $p, filter: $f, first: 1) { nodes { id traceId } } }",
+        "query ($p: ID!, $f: CallsFilter) { calls(projectId: $p, filter: $f, first: 1)"
+        " { nodes { id traceId environment } } }",
         p=PROJECT_ID,
         f={"kinds": ["LLM"], "statuses": ["SUCCESS"]},
     )
@@ -140,7 +141,7 @@ async def test_trace_is_a_tree_with_a_chat_that_the_keyboard_operates(explorer: 
     assert await page.get_by_role("treeitem").count() == number
     await page.get_by_role("tab", name="Usage").click()
     await page.get_by_role("tab", name="Facts").click()
-    await page.locator(".facts dd").filter(has_text="production").wait_for()
+    await page.locator(".facts dd").filter(has_text=call["environment"]).wait_for()
 
 
 async def test_running_trace_grows_while_one_watches(explorer: ExplorerPage, project: str) -> None:
