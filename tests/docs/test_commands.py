@@ -120,7 +120,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     pattern = r"^python3 -m venv .*pytest\b.*$"
 
     [command] = re.findall(pattern, page("README").text, re.MULTILINE)
-    assert shlex.split(command)[-5:] == [".venv/bin/pytest", "-n", "4", "--dist", "loadfile"]
+    assert shlex.split(command)[-5:] == [".venv/bin/pytest", "-n", "5", "--dist", "loadfile"]
     assert (
         f"grep -E '{pattern.removesuffix('.*$').removesuffix(chr(92) + 'b')}' README.md"
         in (ROOT / ".ci" / "run").read_text()

@@ -15,7 +15,7 @@ from tests.faults.writers import writer
 @pytest.fixture(autouse=True)
 def calm_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let writers pause longer than in `python -m tests.faults`, which spares CPU time."""
-    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0.15)
+    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 0.3)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores.database import Collection
 from stores.database.driver import ControlClient, TrackingPool, all_rows, chosen_server
+from tests.chance import cases
 from tests.stores.calls.builders import PROJECT
 from tests.topologies.cluster import Client, Cluster
 from tests.topologies.router import Clock, Document, Link
 from tests.waiting import until
 
-ROUNDS = 3
+ROUNDS = cases(3)
 MARGIN = 50
 """Connections that one router has counted more than the other, which the clients of a round must not exceed."""
 
