@@ -83,16 +83,17 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=CALLS, help="calls of the list (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="times of each measurement (default: %(default)s)")
     parser.add_argument("--live", type=int, default=20_000, help="live calls, as of an hour (default: %(default)s)")
+    parser.add_argument("--live-minutes", type=float, default=0, help="minutes in which the live calls arrive (default: 0)")
     parser.add_argument("--phoenix", action="store_true", help="measure the page of Arize Phoenix, too")
     options = parser.parse_args()
-    report: Report = {"the Explorer": asyncio.run(measure(options.calls, options.rounds, options.live))}
+    report: Report = {"the Explorer": asyncio.run(measure(options.calls, options.rounds, options.live, options.live_minutes))}
     if options.phoenix:
         report["beside Arize Phoenix (floor)"] = asyncio.run(compare(PEER_TRACES, PEER_SPANS, options.rounds))
     print_table(report, f"{options.calls:,} calls; ms until the page shows it, the median of {options.rounds}")
     return 0 if is_met(report) else 1
 
 
-async def measure(calls: int, rounds: int, live: int) -> Section:
+async def measure(calls: int, rounds: int, live: int, live_minutes: float) -> Section:
     """Measure the Explorer on the demo, on a number of calls, on a large trace, and with live calls."""
     section: Section = {}
     with tempfile.TemporaryDirectory(prefix="loomql-") as name, embedded_mongod(Path(name) / "m", None, 0.5) as uri:
@@ -104,7 +105,7 @@ async def measure(calls: int, rounds: int, live: int) -> Section:
             await _send(loom.spans_url, large_trace(LARGE))
             async with _page() as page:
                 await _measure_page(section, page, loom.url.removesuffix("/graphql"), calls, rounds)
-                section["memory with live rows, MB more"] = await _memory(page, loom, live)
+                section["memory with live rows, MB more"] = await _memory(page, loom, live, live_minutes)
     return section
 
 
@@ -153,7 +154,7 @@ async def _frames(page: "Page", selector: str, make: str) -> Row:
     return Row().held_to(Must("frames", 50, at_least=True), seen)
 
 
-async def _memory(page: "Page", loom: LoomQL, live: int) -> Row:
+async def _memory(page: "Page", loom: LoomQL, live: int, minutes: float) -> Row:
     """Return by how much the page's memory grows with a number of live calls, in MB after a collection of garbage."""
     session = await page.context.new_cdp_session(page)
 
@@ -167,8 +168,10 @@ async def _memory(page: "Page", loom: LoomQL, live: int) -> Row:
     await asyncio.sleep(2)
     before = await used()
     traces = Traces(live // SPANS * 40)  # others than those that are stored
-    for first in range(traces.count - live // SPANS, traces.count, 125):
+    starts = range(traces.count - live // SPANS, traces.count, 125)
+    for first in starts:
         await _send(loom.spans_url, request_of(traces, range(first, min(first + 125, traces.count))))
+        await asyncio.sleep(minutes * 60 / len(starts))
     await page.locator(".news").wait_for()
     await asyncio.sleep(2)
     return Row().held_to(Must("MB", 20), max(0.0, await used() - before))
