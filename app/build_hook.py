@@ -79,12 +79,12 @@ def bundle(folder: Path) -> None:
     dist = folder / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     # No package needs its install scripts, so none may run.
-    run(tools, [*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
-    packages_mark(folder).touch()
+    run(tools, [*tools.npm, "ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
     vite = [tools.node, "node_modules/vite/bin/vite.js", "build", "--config", "vite.config.js", "--logLevel", "warn"]
     for page in PAGES:
         run(tools, [*vite, page, "--outDir", f"../dist/{page}", "--assetsDir", page], folder)
     (dist / STAMP).write_text(sources_hash(folder))
+    packages_mark(folder).touch()  # the tests of the pages need the same packages, and would install them again
 
 
 def packages_mark(folder: Path) -> Path:

@@ -53,7 +53,7 @@ class Node(Installation):
         # No package needs its own install script, so no script may run.
         # `Installation` runs a failed command again. With npm's default retries, an unreachable registry costs minutes.
         quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
-        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", *quick]
+        options = ["--include=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", *quick]
         return [*self.tools.npm, "ci", *options, "--prefix", str(self._folder)]
 
     @asynccontextmanager

@@ -83,10 +83,14 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=CALLS, help="calls of the list (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="times of each measurement (default: %(default)s)")
     parser.add_argument("--live", type=int, default=20_000, help="live calls, as of an hour (default: %(default)s)")
-    parser.add_argument("--live-minutes", type=float, default=0, help="minutes in which the live calls arrive (default: 0)")
+    parser.add_argument(
+        "--live-minutes", type=float, default=0, help="minutes in which the live calls arrive (default: %(default)s)"
+    )
     parser.add_argument("--phoenix", action="store_true", help="measure the page of Arize Phoenix, too")
     options = parser.parse_args()
-    report: Report = {"the Explorer": asyncio.run(measure(options.calls, options.rounds, options.live, options.live_minutes))}
+    report: Report = {
+        "the Explorer": asyncio.run(measure(options.calls, options.rounds, options.live, options.live_minutes))
+    }
     if options.phoenix:
         report["beside Arize Phoenix (floor)"] = asyncio.run(compare(PEER_TRACES, PEER_SPANS, options.rounds))
     print_table(report, f"{options.calls:,} calls; ms until the page shows it, the median of {options.rounds}")
@@ -168,10 +172,10 @@ async def _memory(page: "Page", loom: LoomQL, live: int, minutes: float) -> Row:
     await asyncio.sleep(2)
     before = await used()
     traces = Traces(live // SPANS * 40)  # others than those that are stored
-    starts = range(traces.count - live // SPANS, traces.count, 125)
-    for first in starts:
+    began, starts = time.monotonic(), range(traces.count - live // SPANS, traces.count, 125)
+    for number, first in enumerate(starts):
+        await asyncio.sleep(began + minutes * 60 * number / len(starts) - time.monotonic())
         await _send(loom.spans_url, request_of(traces, range(first, min(first + 125, traces.count))))
-        await asyncio.sleep(minutes * 60 / len(starts))
     await page.locator(".news").wait_for()
     await asyncio.sleep(2)
     return Row().held_to(Must("MB", 20), max(0.0, await used() - before))

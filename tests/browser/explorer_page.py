@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOG = "mutation ($call: CompletedCallSchemaForInsert!) { callCreate(call: $call) { id traceId ref } }"
 
 DEEP = "as deep as a call may be"
-"""Stands for JSON of a thousand levels, which Python's encoder refuses."""
+"""Stands for JSON of a thousand levels, which the encoder of Python 3.11 refuses."""
 
 CONTENT = """
 .row:not(.loading), .plot canvas, tbody tr, [role=treeitem], .compare .step, .turn, .difference div, .edited

@@ -36,7 +36,12 @@ async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
     async def run(trial: Trial, fault: Fault, target: object) -> Row:
         seconds = fault.short_seconds if is_short else fault.full_seconds
         row = await trial.run(
-            fault.name, lambda: fault.do(target), seconds, server_may_go=fault.server_may_go, is_full=not is_short
+            fault.name,
+            lambda: fault.do(target),
+            seconds,
+            server_may_go=fault.server_may_go,
+            mongod_may_end=fault.mongod_may_end,
+            is_full=not is_short,
         )
         row.lost.extend(await trial.lost_evaluations())
         return row

@@ -45,10 +45,11 @@ class FaultsClient:
         self.wrong: Counter[str] = Counter()
         self.longest_seconds = 0.0
         self.server_may_go = False
-        self.retry_seconds = 0.0
-        """How long `ask` repeats what the server refuses. Only reads after a fault may set it.
+        self.retry_until = 0.0
+        """Moment, by `time.monotonic`, until which requests are repeated that the server refuses with 503 or 504.
 
-        A mongod may end of a full disk after it has acknowledged further writes, and then needs seconds to start.
+        It is for reads after a fault: a full disk may end mongod after it has acknowledged further writes. Then it needs
+        seconds to start.
         """
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits)
@@ -61,20 +62,12 @@ class FaultsClient:
     async def ask(self, document: str, **variables: object) -> Json:
         """Return the data of an operation."""
         variables.setdefault("projectId", self.project_id)
-        give_up = monotonic() + self.retry_seconds
-        while True:
-            response = await self._send("POST", self.url, json={"query": document, "variables": variables})
-            answer: Json = response.json()
-            try:
-                self._judge(response, answer)
-            except RefusedError:
-                if monotonic() >= give_up:
-                    raise
-                await asyncio.sleep(_BEFORE_AGAIN_SECONDS)
-                continue
-            data: Json = answer["data"]
-            self.seen["acknowledged"] += 1
-            return data
+        response = await self._send("POST", self.url, json={"query": document, "variables": variables})
+        answer: Json = response.json()
+        self._judge(response, answer)
+        data: Json = answer["data"]
+        self.seen["acknowledged"] += 1
+        return data
 
     async def find(self, document: str, **variables: object) -> Json | None:
         """Return the data of a query, or None if any of its root fields is null."""
@@ -122,6 +115,13 @@ class FaultsClient:
         return self.url.removesuffix("/graphql")
 
     async def _send(self, method: str, url: str, **how: Any) -> httpx.Response:
+        while True:
+            response = await self._send_once(method, url, **how)
+            if response.status_code not in (_UNAVAILABLE, _TIMEOUT) or monotonic() >= self.retry_until:
+                return response
+            await asyncio.sleep(_BEFORE_AGAIN_SECONDS)
+
+    async def _send_once(self, method: str, url: str, **how: Any) -> httpx.Response:
         began = monotonic()
         try:
             return await self._http.request(method, url, **how)

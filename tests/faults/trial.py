@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 from stores.database import Database
 from stores.files import FilesStore
@@ -58,6 +59,7 @@ class Trial:
         seconds: float,
         *,
         server_may_go: bool = False,
+        mongod_may_end: bool = False,
         is_full: bool = False,
     ) -> Row:
         """Run the writers and cause a fault for some seconds.
@@ -82,7 +84,8 @@ class Trial:
                 stopped.set()
             client.server_may_go = False
             seen, longest = client.seen.copy(), client.longest_seconds
-            client.retry_seconds = TIMEOUT_SECONDS
+            if mongod_may_end:
+                client.retry_until = monotonic() + TIMEOUT_SECONDS
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self.broken(client)
             lost += surplus(self.uri, client.project_id, writers)
@@ -94,7 +97,8 @@ class Trial:
     async def short(self, fault: Fault, target: object) -> Row:
         """Cause a fault for its duration in the test run."""
         done = partial(fault.do, target)
-        return await self.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
+        may_go, may_end = fault.server_may_go, fault.mongod_may_end
+        return await self.run(fault.name, done, fault.short_seconds, server_may_go=may_go, mongod_may_end=may_end)
 
     async def lost_evaluations(self) -> list[str]:
         """Return the losses among started evaluation runs once all have ended.

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.chance import cases
 from tests.fuzz.watching import failures
 from tests.load import run
 from tests.load.counting import counted_server
@@ -12,7 +11,7 @@ from tests.load.report import report
 from tests.load.run import Run
 from tests.load.state import leaks
 
-SECONDS = cases(5)
+SECONDS = 2
 STOCK_CALLS = 500
 MOST_GROWTH_MIB = 120
 

@@ -9,13 +9,11 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from stores.database import Collection
 from stores.database.driver import ControlClient, TrackingPool, all_rows, chosen_server
-from tests.chance import cases
 from tests.stores.calls.builders import PROJECT
 from tests.topologies.cluster import Client, Cluster
 from tests.topologies.router import Clock, Document, Link
 from tests.waiting import until
 
-ROUNDS = cases(3)
 MARGIN = 50
 """Connections that one router has counted more than the other, which the clients of a round must not exceed."""
 
@@ -59,21 +57,20 @@ async def test_operation_through_another_router_goes_on(
     one, two = routers
     clock = Clock(two.admin.command("ping"))
     control = ControlClient(Client(running.uri, server_selector=chosen_server), name)
-    for _ in range(ROUNDS):
-        with closing(Link(running.routers[0], clock)) as link:
-            connect(running, 1, link.number + MARGIN, clock).close()
-        reader: AsyncIOMotorClient[Document] = AsyncIOMotorClient(running.uri_of(1), _pool_class=TrackingPool)
-        reading = asyncio.create_task(read(control, reader[name].calls))
-        await until(lambda: bool(reads(two, name)))
-        [number] = reads(two, name)
-        with closing(connect(running, 0, number, clock)) as link:
-            assert link.number == number
-            other = {"find": "calls", "filter": SLOWLY, "limit": 10, "singleBatch": True, "$db": name}
-            answering = asyncio.create_task(asyncio.to_thread(link.ask, other))
-            await until(lambda: bool(reads(one, name)))
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            await until(lambda: not reads(two, name))
-            assert (await answering)["ok"] == 1.0
-        reader.close()
+    with closing(Link(running.routers[0], clock)) as link:
+        connect(running, 1, link.number + MARGIN, clock).close()
+    reader: AsyncIOMotorClient[Document] = AsyncIOMotorClient(running.uri_of(1), _pool_class=TrackingPool)
+    reading = asyncio.create_task(read(control, reader[name].calls))
+    await until(lambda: bool(reads(two, name)))
+    [number] = reads(two, name)
+    with closing(connect(running, 0, number, clock)) as link:
+        assert link.number == number
+        other = {"find": "calls", "filter": SLOWLY, "limit": 10, "singleBatch": True, "$db": name}
+        answering = asyncio.create_task(asyncio.to_thread(link.ask, other))
+        await until(lambda: bool(reads(one, name)))
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await until(lambda: not reads(two, name))
+        assert (await answering)["ok"] == 1.0
+    reader.close()
     control.close()

@@ -94,6 +94,27 @@ def test_deep_json_with_integers_beyond_64_bits_is_read_exactly(depth: int) -> N
     assert codec.encode(value) == "[" * depth + compact + "]" * depth
 
 
+def test_deep_json_is_read_and_written_where_python_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 refuses a thousand levels; later versions do not."""
+    text = "[" * 1000 + '{"n":1180591620717411303424,"é":[]}' + "]" * 1000
+    loads, encode = json.loads, json.JSONEncoder.encode
+
+    def loads_shallow(text: bytes | str) -> object:
+        if len(text) > 100:
+            raise RecursionError
+        return loads(text)
+
+    def encode_shallow(encoder: json.JSONEncoder, value: object) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            raise RecursionError
+        return encode(encoder, value)
+
+    monkeypatch.setattr(json, "loads", loads_shallow)
+    monkeypatch.setattr(json.JSONEncoder, "encode", encode_shallow)
+
+    assert codec.encode(codec.loads(text.encode())) == text
+
+
 def test_deep_json_of_every_type_is_written_like_shallow_json() -> None:
     leaf = {"é": [1.5, None, True, "\u2028", {}, []], "n": 2**70, "": "\0"}
     shallow, deep = codec.encode(leaf), codec.encode(nested(1000, leaf))
