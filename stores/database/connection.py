@@ -492,7 +492,7 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        started_at, token = time.monotonic(), None
+        started_at, token, lacked = time.monotonic(), None, False
         try:
             for _ in range(_ATTEMPTS - 1):
                 try:
@@ -506,7 +506,9 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                 except OperationFailure as error:
                     # Without recent writes the snapshot is old, and MongoDB may just have discarded it.
                     if lacks_index(error):  # it has just been dropped, or is still being built
-                        await store.database.query(find_missing_indexes(store.database.calls), started_at)
+                        find = find_missing_indexes(store.database.calls, may_be_any=lacked)
+                        await store.database.query(find, started_at)
+                        lacked = True
                     elif error.code != _SNAPSHOT_TOO_OLD:
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)

@@ -13,6 +13,8 @@ the values, and if an operator added an index for one of the fields.
 
 Other queries name the index that serves them by `index_hint`. MongoDB refuses a hint to an index that it lacks, such as
 one that a server still builds. Then `find_missing_indexes` finds out which ones are missing, and the query is repeated.
+A router lists the indexes of one shard only. If another shard lacks the index, the query fails again, and is then
+repeated without any hint.
 """
 
 import time
@@ -343,12 +345,15 @@ def lacks_index(error: Exception) -> bool:
     return isinstance(error, OperationFailure) and _NO_INDEX in str(error)
 
 
-async def find_missing_indexes(collection: Collection) -> None:
-    """Find the missing indexes of a collection's database; give no hints to them for `MISSING_SECONDS`."""
+async def find_missing_indexes(collection: Collection, *, may_be_any: bool = False) -> None:
+    """Find the missing indexes of a collection's database; give no hints to them for `MISSING_SECONDS`.
+
+    `may_be_any` treats all as missing, because the list that MongoDB gave does not show those of each shard.
+    """
     database = collection.database
     for name, known in [*_known(database).items()]:  # other queries add collections meanwhile
         try:
-            built = await complete_indexes(database[name])
+            built = set() if may_be_any else await complete_indexes(database[name])
         except OperationFailure as unlisted:
             if unlisted.code not in _UNLISTED:
                 raise

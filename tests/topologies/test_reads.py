@@ -9,10 +9,16 @@ from stores.calls import CallsStore
 from stores.database import Database
 from stores.feedback import FeedbackStore
 from stores.query.explain import explain
+from stores.rollups.settling import Settling
 from tests.graphql_schema.conftest import Run, running
 from tests.stores.calls.builders import PROJECT, call_id, start
 from tests.stores.feedback.builders import note
+from tests.stores.rollups.test_missing_indexes import answers, forget_indexes, named_indexes
+from tests.stores.rollups.test_settling import settle
 from tests.stores.threads.builders import turn
+from tests.stores.threads.test_totals import price
+from tests.stores.threads.test_totals import turn as priced_turn
+from tests.topologies.cluster import Cluster
 
 THREADS = 4
 CALLS = 20
@@ -74,3 +80,25 @@ async def test_plan_has_the_winning_plans_of_the_shards_and_the_stages_after_the
     assert "$bucketAuto" in grouped.stages
     assert grouped.keys_examined >= 2 * CALLS
     assert sorted_.sorts_in_memory
+
+
+@pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+async def test_queries_go_on_without_indexes_that_one_shard_lacks(running: Cluster, sharded: Database) -> None:
+    """The router lists the indexes of one of the two shards, so the list shows only there that they are missing."""
+    await price(sharded, 0.001)
+    await CallsStore(sharded).write(
+        [part for each in range(CALLS) for part in priced_turn(each, each % 4, 0, 1 + each)]
+    )
+    await settle(Settling(sharded))
+    expected, listed = await answers(sharded), []
+    for shard in running.shards:
+        with shard.primary().client() as client:
+            for index in named_indexes():
+                client[sharded.calls.database.name][index.collection].drop_index(index.name)
+        listed.append(len(await sharded.calls.index_information()))
+
+        assert await answers(sharded) == expected
+
+        await sharded.ensure_indexes()
+        forget_indexes(sharded)
+    assert min(listed) < max(listed)

@@ -44,7 +44,7 @@ async def test_most_recently_used_idle_thread_is_reused() -> None:
         await asyncio.sleep(0.001)
 
     assert len(set(there)) == 6
-    assert len(used) <= 2
+    assert len(used) <= 3  # a busy machine may let a thread become idle only after the next task has begun
 
 
 async def test_idle_thread_keeps_no_result() -> None:

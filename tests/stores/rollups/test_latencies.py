@@ -222,6 +222,7 @@ async def test_other_aggregates_have_exact_percentiles(database: Database, laten
     assert [number[f"p{percent}"] for percent in (50, 95, 99)] == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.not_on("cluster", reason="a router sets parameters of its own, not those of shards")
 @pytest.mark.usefixtures("many")
 async def test_sketches_beyond_the_memory_of_a_group_are_not_read(own_mongodb_uri: str, timings: Timings) -> None:
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(own_mongodb_uri)
