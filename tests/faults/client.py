@@ -48,8 +48,7 @@ class FaultsClient:
         self.retry_until = 0.0
         """Moment, by `time.monotonic`, until which requests are repeated that the server refuses with 503 or 504.
 
-        It is for reads after a fault: a full disk may end mongod after it has acknowledged further writes, which then
-        needs seconds to start.
+        It is for reads after a full disk: mongod was once away again after it had acknowledged further writes.
         """
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits)

@@ -35,7 +35,7 @@ class Fault:
     full_seconds: float
     server_may_go: bool = False
     mongod_may_end: bool = False
-    """True if mongod may end after the fault, and is away for some seconds."""
+    """True if mongod may end after the fault, and then is away for some seconds."""
     is_short: bool = True
     """True if the test run includes the fault; a run at full length includes all faults."""
 
