@@ -351,6 +351,9 @@ async def find_missing_indexes(collection: Collection, *, may_be_any: bool = Fal
     `may_be_any` treats all as missing, because the list that MongoDB gave does not show those of each shard.
     """
     database = collection.database
+    if may_be_any:  # also those of collections that the process has not read yet
+        for index in INDEXES:
+            _known(database).setdefault(index.collection, _Known())
     for name, known in [*_known(database).items()]:  # other queries add collections meanwhile
         try:
             built = set() if may_be_any else await complete_indexes(database[name])

@@ -120,13 +120,16 @@ class Settling:
             UnavailableError: if the database is unreachable; the work continues when it is back.
         """
         deadline = deadline_in(seconds)
-        try:
-            await run_paced(self.database, self._steps(project_id), pause, deadline)
-        except OperationFailure as error:
-            if not lacks_index(error):
-                raise
-            await self.database.query(find_missing_indexes(self.database.calls))
-            await run_paced(self.database, self._steps(project_id), pause, deadline)
+        for may_be_any in (False, True):
+            try:
+                await run_paced(self.database, self._steps(project_id), pause, deadline)
+            except OperationFailure as error:
+                if not lacks_index(error):
+                    raise
+                await self.database.query(find_missing_indexes(self.database.calls, may_be_any=may_be_any))
+            else:
+                return
+        await run_paced(self.database, self._steps(project_id), pause, deadline)
 
     async def _steps(self, project_id: str) -> WorkSteps:
         key = state_key(project_id)

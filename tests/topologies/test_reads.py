@@ -90,14 +90,19 @@ async def test_queries_go_on_without_indexes_that_one_shard_lacks(running: Clust
         [part for each in range(CALLS) for part in priced_turn(each, each % 4, 0, 1 + each)]
     )
     await settle(Settling(sharded))
-    expected, listed = await answers(sharded), []
-    for shard in running.shards:
+    listed = []
+    for number, shard in enumerate(running.shards):
+        expected = await answers(sharded)
         with shard.primary().client() as client:
             for index in named_indexes():
                 client[sharded.calls.database.name][index.collection].drop_index(index.name)
         listed.append(len(await sharded.calls.index_information()))
 
         assert await answers(sharded) == expected
+
+        forget_indexes(sharded)
+        await CallsStore(sharded).write(priced_turn(100 + number, 0, 3 + number, 5))
+        await settle(Settling(sharded))
 
         await sharded.ensure_indexes()
         forget_indexes(sharded)
