@@ -9,6 +9,7 @@ from stores.database import Collection, Database, Document
 from stores.database.transactions import Session
 
 WorkSteps = AsyncGenerator[None, None]
+Order = Sequence[tuple[str, int]]
 
 _DONE: Final = object()
 
@@ -57,7 +58,7 @@ async def change_in_batches(
     size: int,
     change: Callable[[Session, list[Document]], Awaitable[object]],
     paths: Sequence[str] = ("_id",),
-    order: Sequence[tuple[str, int]] = (),
+    order: Order = (),
     **options: Any,
 ) -> AsyncGenerator[list[Document], None]:
     """Change all matching documents in batches, each in one transaction; yield each batch after its change.
@@ -77,8 +78,9 @@ async def change_in_batches(
 
     while documents := await database.transaction(change_batch):
         for path, direction in order[:1]:
-            # Continue behind deleted keys, which MongoDB would skip one by one.
-            match[path] = {**match.get(path, {}), "$gte" if direction > 0 else "$lte": documents[-1][path]}
+            # Continue behind deleted keys, which MongoDB would skip one by one. A comparison with null finds only null.
+            if (last := documents[-1].get(path)) is not None:
+                match[path] = {**match.get(path, {}), "$gte" if direction > 0 else "$lte": last}
         yield documents
 
 

@@ -334,7 +334,8 @@ class Sweep(Lease):
         keys: list[Any] = [f"{self._project_id}:{call_id}" for call_id in call_ids]
         match = {"_id": {"$in": keys}, "project_id": self._project_id}
         await write_marks(self.database, await hours_of_calls(self.database, match, session), session)
-        await self._calls.delete_many(match, session=session)
+        # Without the hint, MongoDB tries other indexes, and there skips all that was deleted before.
+        await self._calls.delete_many(match, session=session, hint="_id_")
         on_these_calls = {"project_id": self._project_id, "call_id": {"$in": list(call_ids)}}
         feedback = await self.database.feedback.delete_many(on_these_calls, session=session)
         await self.count({**counts, "feedback": feedback.deleted_count}, session)
