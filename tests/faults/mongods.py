@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from app.embedded_mongod import embedded_mongod, find_mongod
 from tests.folders import short_folder
 from tests.free_ports import free_port
+from tests.topologies.router import CLUSTER_COMMANDS
 from tests.waiting import TIMEOUT
 
 Document = dict[str, Any]
@@ -87,7 +88,9 @@ class Mongod:
     @contextmanager
     def failing(self, commands: list[str], **how: object) -> Iterator[None]:
         """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`."""
-        data = {"failCommands": commands, "appName": "loomql", **how}
+        # A shard gets some commands from the stand-in for a router, under other names.
+        names = commands + [CLUSTER_COMMANDS[name] for name in commands if name in CLUSTER_COMMANDS]
+        data = {"failCommands": names, "appName": "loomql", **how}
         with self.client() as client:
             client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
             try:

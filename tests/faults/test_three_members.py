@@ -6,8 +6,6 @@
 import asyncio
 from functools import partial
 
-import pytest
-
 from app.background import MigrationRunner
 from stores.calls import CallsStore
 from stores.calls.documents import DERIVED_FIELDS
@@ -35,7 +33,6 @@ async def test_network_faults_lose_no_data(stage: Three) -> None:
     assert row.seen["UNAVAILABLE"] > 0
 
 
-@pytest.mark.not_on("cluster", reason="a router sends commands to shards under other names, so they do not fail")
 async def test_mongodb_errors_lose_no_data(stage: Three) -> None:
     row = await stage.trial.run("refusals", partial(faults.in_turn, REFUSALS, stage.members), 0)
 
