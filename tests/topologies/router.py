@@ -1,12 +1,12 @@
 """A stand-in for mongos, which no package on PyPI carries.
 
-It speaks MongoDB's wire protocol to clients, and sends each command on to a shard of MongoDB 6.0. A shard knows the
-router's commands under other names, because it routes itself where it asks other shards: `clusterFind` and the others
-of CLUSTER_COMMANDS.
+It speaks MongoDB's wire protocol to clients, and sends each command on to a shard of MongoDB 6.0 or 7.0. A shard knows
+the router's commands under other names, because it routes itself where it asks other shards: `clusterFind` and the
+others of CLUSTER_COMMANDS.
 
-By MongoDB's own code run, outside transactions: find, aggregate, getMore, insert, update, delete and their explain,
-with the shards that they reach, the merge of results, and all that a router refuses. Its own are also the two-phase
-commit, `shardCollection`, splits, moves of ranges, and drops.
+By MongoDB's own code run, outside transactions: find, aggregate, getMore, insert, update, delete and, on 6.0, their
+explain, with the shards that they reach, the merge of results, and all that a router refuses. Its own are also the
+two-phase commit, `shardCollection`, splits, moves of ranges, and drops.
 
 By the code below run, so look here first if a test fails only on the cluster:
 
@@ -15,6 +15,7 @@ By the code below run, so look here first if a test fails only on the cluster:
   that a shard refuses an old one and leaves out what it does not own. An aggregation that concerns several shards runs
   outside the transaction and does not see its writes.
 - Outside transactions, findAndModify asks one shard, by its query. A count or distinct runs as an aggregation.
+- On 7.0, each shard explains a find or the whole pipeline of an aggregation, and the plans are put together.
 - Index commands go to every shard of the collection, killSessions to all shards; a command that is not named here goes
   to the primary shard of its database as it is.
 - Retryable writes are not: a write that a client sends twice is done twice, except findAndModify.
@@ -73,6 +74,10 @@ _NO_PRIMARY: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
 
 _UNREACHABLE: Final = 6
 _NO_TRANSACTION: Final = 251
+_NOT_SUPPORTED: Final = 115
+_TOTALS: Final = ("nReturned", "totalKeysExamined", "totalDocsExamined")
+"""Numbers in a plan that a router adds up."""
+
 _TRANSIENT: Final = "TransientTransactionError"
 _RETRYABLE: Final = "RetryableWriteError"
 _NOT_YET: Final = (117, 194)
@@ -328,6 +333,7 @@ class Router:
         found = self._config["shards"].find(sort=[("_id", 1)])
         self.shards = {shard["_id"]: shard["host"].partition("/")[2].split(",") for shard in found}
         self.through = through
+        self.wire_version = self._client.admin.command("hello")["maxWireVersion"]
         self.streams: dict[int, Stream] = {}
         self.transactions: dict[bytes, Transaction] = {}
         self._chunks: dict[str, tuple[float, Chunks | None]] = {}
@@ -770,7 +776,7 @@ class Session(threading.Thread):
             "localTime": DatetimeMS(time.time_ns() // 1_000_000),
             "logicalSessionTimeoutMinutes": 30,
             "minWireVersion": 0,
-            "maxWireVersion": 17,
+            "maxWireVersion": self.router.wire_version,
         }
         # killOp finds a client's operations by this number, which counts this router's connections only.
         with suppress(ShardLostError):
@@ -823,7 +829,36 @@ class Session(threading.Thread):
     def _explain(self, name: str, body: Document) -> Document:
         inner = dict(body[name])
         of = next(iter(inner))
-        return self.ask(self.router.through, body | {name: {CLUSTER_COMMANDS.get(of, of): inner.pop(of)} | inner})
+        reply = self.ask(self.router.through, body | {name: {CLUSTER_COMMANDS.get(of, of): inner.pop(of)} | inner})
+        return self._explain_each(of, body) if reply.get("code") == _NOT_SUPPORTED else reply
+
+    def _explain_each(self, of: str, body: Document) -> Document:
+        """Merge the plans of the shards, because a shard of MongoDB 7.0 explains no command of a router."""
+        inner = dict(body["explain"])
+        chunks = self.router.chunks(f"{body['$db']}.{inner[of]}")
+        reply: Document = {"ok": 1.0}
+        if of == "aggregate":
+            # This names the shards, and has what the router itself does, without statistics.
+            reply = self.route(of, inner | {"explain": True, "$db": body["$db"]})
+            shards = [*reply.get("shards", ())]
+        else:
+            shards = chunks.shards_of(inner.get("filter", {})) if chunks else [self.router.primary(body["$db"])]
+            inner |= {"limit": inner["limit"] + inner.pop("skip", 0)} if inner.get("limit") else {}
+        plans = {}
+        for shard in shards:
+            version = chunks.version(shard) if chunks else {}
+            plans[shard] = self.ask(shard, body | {"explain": inner} | version)
+            if plans[shard]["ok"] != 1.0:
+                return plans[shard]
+        if of == "aggregate":
+            return reply | {"shards": plans}
+        merging = "SINGLE_SHARD" if len(plans) == 1 else "SHARD_MERGE_SORT" if inner.get("sort") else "SHARD_MERGE"
+        winning = [{"shardName": shard, **plan["queryPlanner"]} for shard, plan in plans.items()]
+        runs = [plan["executionStats"] for plan in plans.values() if "executionStats" in plan]
+        totals = {total: sum(run[total] for run in runs) for total in _TOTALS}
+        totals["executionTimeMillis"] = max((run["executionTimeMillis"] for run in runs), default=0)
+        planner = {"queryPlanner": {"winningPlan": {"stage": merging, "shards": winning}}}
+        return reply | planner | ({"executionStats": totals} if runs else {})
 
     def _administer(self, name: str, body: Document) -> Document:
         reply = self.router.administer(name, body, self)
