@@ -854,7 +854,7 @@ class Session(threading.Thread):
             if plans[shard]["ok"] != 1.0:
                 return plans[shard]
         if of == "aggregate":
-            return reply | {"shards": {shard: reply["shards"][shard] | plan for shard, plan in plans.items()}}
+            return reply | {"shards": {shard: {**reply["shards"][shard], **plan} for shard, plan in plans.items()}}
         merging = "SINGLE_SHARD" if len(plans) == 1 else "SHARD_MERGE_SORT" if inner.get("sort") else "SHARD_MERGE"
         winning = [{"shardName": shard, **plan["queryPlanner"]} for shard, plan in plans.items()]
         runs = [plan["executionStats"] for plan in plans.values() if "executionStats" in plan]
