@@ -677,6 +677,13 @@ def _sort(rows: list[Document], directions: Sequence[int]) -> None:
         rows.sort(key=lambda row: ranks[id(row)], reverse=directions[at] < 0)
 
 
+def _whole(beginning: Document, whole: Mapping[str, Any]) -> Document:
+    """Add to the plan of the first stages of a pipeline the later stages, from a plan without statistics."""
+    first = beginning.get("stages", [])
+    stages = [*first, *whole.get("stages", [])[len(first) :]]
+    return beginning | ({"stages": stages} if stages else {})
+
+
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
@@ -854,7 +861,7 @@ class Session(threading.Thread):
             if plans[shard]["ok"] != 1.0:
                 return plans[shard]
         if of == "aggregate":
-            return reply | {"shards": {shard: {**reply["shards"][shard], **plan} for shard, plan in plans.items()}}
+            return reply | {"shards": {shard: _whole(plan, reply["shards"][shard]) for shard, plan in plans.items()}}
         merging = "SINGLE_SHARD" if len(plans) == 1 else "SHARD_MERGE_SORT" if inner.get("sort") else "SHARD_MERGE"
         winning = [{"shardName": shard, **plan["queryPlanner"]} for shard, plan in plans.items()]
         runs = [plan["executionStats"] for plan in plans.values() if "executionStats" in plan]
