@@ -397,7 +397,9 @@ class Database(Collections):
 
     def _is_reachable(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
-        return topology.has_writable_server()
+        if not topology.has_writable_server():
+            return False
+        return not is_cluster(self._client.delegate) or self.control_client.do_shards_answer(2 * self._timeout_seconds)
 
     @property
     def pool_stats(self) -> PoolStats:

@@ -449,6 +449,29 @@ class ControlClient:
         self._threads = ThreadPool(CONTROL_CONNECTIONS)
         self._cancelled: dict[_Commands, float] = {}
         self._killing: asyncio.Task[None] | None = None
+        self._probe: asyncio.Future[Timestamp] | None = None
+        self._looked_at = self._silent_since = 0.0
+
+    def do_shards_answer(self, seconds: float) -> bool:
+        """Return False if a shard of a cluster has not answered for some seconds, in which operations asked repeatedly.
+
+        It asks the shards in the background. The driver knows only the routers, and these wait long for the primary of
+        a shard, or without end for a server that hangs.
+        """
+        now = time.monotonic()
+        if now - self._looked_at > seconds:  # meanwhile no operation was slow, and nobody asked the shards
+            self._silent_since = now
+        self._looked_at = now
+        if self._probe is None or self._probe.done():
+            if self._probe and not self._probe.exception():
+                self._silent_since = now
+            # New context: that of the caller has a time limit and may send no more commands.
+            self._probe = Context().run(self._threads.run, self._ask_shards, seconds)
+        return now - self._silent_since < seconds
+
+    def _ask_shards(self, seconds: float) -> Timestamp:
+        with pymongo.timeout(seconds):
+            return time_of_shards(self._client[self._name])
 
     async def find_all(self, collection: str, match: Document, max_rows: int) -> list[Document]:
         """Return the matching documents of a collection; at most `max_rows` may exist."""

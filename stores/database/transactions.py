@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
@@ -44,7 +45,7 @@ async def run_transaction(
         ConflictError: if every attempt conflicts.
         PyMongoError: if it fails otherwise, or with a transient error of the database in the last attempt.
     """
-    async with await client.start_session() as session:
+    async with _session(client) as session:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with session.start_transaction(write_concern=concern):
@@ -62,6 +63,23 @@ async def run_transaction(
             if not attempt % _ATTEMPTS_BEFORE_CLEANUP:
                 await _end_abandoned(client)
     raise ConflictError("too many concurrent writers changed the same data; retry")
+
+
+@asynccontextmanager
+async def _session(client: Client) -> AsyncIterator[Session]:
+    """Open a session; if the task is cancelled in a transaction, a thread ends both.
+
+    The session's own context manager would end them in the thread of the event loop, which then waits for MongoDB.
+    """
+    session = await client.start_session()
+    try:
+        yield session
+    finally:
+        if session.delegate.in_transaction:
+            ending = asyncio.ensure_future(session.end_session())
+            ending.add_done_callback(lambda ended: ended.exception())
+        else:
+            session.delegate.end_session()
 
 
 def _is_conflict(error: PyMongoError) -> bool:

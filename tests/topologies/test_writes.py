@@ -1,12 +1,21 @@
-"""Writes to both shards: no transaction creates a collection, so that all of them commit."""
+"""Writes to both shards: transactions create no collections, and a shard that hangs does not hold up the client."""
+
+import asyncio
+from signal import SIGCONT, SIGSTOP
+from threading import Event, Timer
 
 import pytest
 
+from stores.calls import CallsStore
 from stores.database import Database
+from stores.database.transactions import Session
+from stores.errors import ConflictError, UnavailableError
 from stores.purges import PurgesStore, Removed
-from tests.stores.calls.builders import PROJECT
+from tests.faults.watching import surely
+from tests.stores.calls.builders import PROJECT, end, start
 from tests.stores.purges.test_purging import counted, fill
 from tests.topologies.cluster import Client, Cluster, move_some
+from tests.waiting import TIMEOUT
 
 
 # A purge then does not wait for earlier writers.
@@ -21,3 +30,55 @@ async def test_project_on_both_shards_is_purged(running: Cluster, sharded: Datab
     assert report.is_done
     assert report.removed == Removed(calls=30, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
     assert await counted(sharded, PROJECT) == {}
+
+
+async def test_operations_that_need_a_hung_shard_are_unavailable(running: Cluster, name: str) -> None:
+    """The driver reaches the router, which waits for the shard without end."""
+    database = Database.open(running.uri_of(1), name, timeout_seconds=0.5)
+    calls = CallsStore(database)
+    await calls.write([start(0), end(0)])
+    [shard] = running.shards[0].members
+
+    shard.signal(SIGSTOP)
+    try:
+        for operation in (calls.write([*map(start, range(9))]), calls.count(PROJECT)):
+            with pytest.raises(UnavailableError):
+                async with asyncio.timeout(TIMEOUT):
+                    await operation
+    finally:
+        shard.signal(SIGCONT)
+
+    await surely(calls, *map(start, range(9)))
+    assert await calls.count(PROJECT) == 9
+    database.close()
+
+
+async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running: Cluster, name: str) -> None:
+    database = Database.open(running.uri_of(1), name, timeout_seconds=0.5)
+    [shard] = running.shards[0].members
+    late = Event()
+
+    def go_on() -> None:
+        late.set()
+        shard.signal(SIGCONT)
+
+    timer = Timer(15, go_on)  # a router waits for 20 seconds
+
+    async def operation(session: Session) -> None:
+        documents = [{"_id": f"{PROJECT}:{number}", "project_id": PROJECT, "id": str(number)} for number in range(9)]
+        await database.calls.insert_many(documents, session=session)
+        shard.signal(SIGSTOP)
+        timer.start()
+        raise ConflictError("so that the transaction is aborted")
+
+    try:
+        with pytest.raises(UnavailableError):
+            await database.run(database.transaction(operation))
+        for _ in range(10):  # the cancelled task ends
+            await asyncio.sleep(0.05)
+        assert not late.is_set()
+    finally:
+        timer.cancel()
+        shard.signal(SIGCONT)
+    await surely(CallsStore(database), start(0))
+    database.close()
