@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -36,6 +37,7 @@ from pymongo.synchronous.pool import Connection, Pool
 
 from stores import THREADS, times
 from stores.database.collections import Collection, Document
+from stores.database.error_translation import store_error
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -438,9 +440,9 @@ class TrackingPool(Pool):
 class ControlClient:
     """A second client with a few connections and threads, for commands that must not wait for busy readers.
 
-    It reads API keys, which every request needs. It also kills the operations of cancelled reads, because MongoDB would
-    run them up to the time limit of a query. Every MongoDB user may use `killOp` on their own operations. A client of
-    several servers needs `chosen_server`.
+    It reads API keys, which every request needs, and asks if the shards of a cluster answer. It also kills the
+    operations of cancelled reads, because MongoDB would run them up to the time limit of a query. Every MongoDB user
+    may use `killOp` on their own operations. A client of several servers needs `chosen_server`.
     """
 
     def __init__(self, client: "MongoClient[Document]", name: str) -> None:
@@ -449,29 +451,35 @@ class ControlClient:
         self._threads = ThreadPool(CONTROL_CONNECTIONS)
         self._cancelled: dict[_Commands, float] = {}
         self._killing: asyncio.Task[None] | None = None
-        self._probe: asyncio.Future[Timestamp] | None = None
-        self._looked_at = self._silent_since = 0.0
+        self._looked_at = self._answered_at = 0.0
+        self._is_asking = False
 
     def do_shards_answer(self, seconds: float) -> bool:
-        """Return False if a shard of a cluster has not answered for some seconds, in which operations asked repeatedly.
+        """Return False if the shards of a cluster have not answered for some seconds.
 
-        It asks the shards in the background. The driver knows only the routers, and these wait long for the primary of
-        a shard, or without end for a server that hangs.
+        It asks them in the background, each time that an operation is slow. The driver knows only the routers. These
+        wait long for the primary of a shard, or without end for a server that hangs.
         """
         now = time.monotonic()
-        if now - self._looked_at > seconds:  # meanwhile no operation was slow, and nobody asked the shards
-            self._silent_since = now
+        if now - self._looked_at > seconds:  # no operation was slow meanwhile, and nobody asked the shards
+            self._answered_at = now
         self._looked_at = now
-        if self._probe is None or self._probe.done():
-            if self._probe and not self._probe.exception():
-                self._silent_since = now
-            # New context: that of the caller has a time limit and may send no more commands.
-            self._probe = Context().run(self._threads.run, self._ask_shards, seconds)
-        return now - self._silent_since < seconds
+        if not self._is_asking:
+            self._is_asking = True
+            # A limit of a third lets other connections and routers answer, too, before the shards count as silent.
+            self._threads.submit(partial(self._ask_shards, seconds / 3))
+        return now - self._answered_at < seconds
 
-    def _ask_shards(self, seconds: float) -> Timestamp:
-        with pymongo.timeout(seconds):
-            return time_of_shards(self._client[self._name])
+    def _ask_shards(self, seconds: float) -> None:
+        try:
+            with pymongo.timeout(seconds):
+                time_of_shards(self._client[self._name])
+            self._answered_at = time.monotonic()
+        except PyMongoError as error:
+            if store_error(error) is None:  # for example, the user may not read
+                self._answered_at = time.monotonic()
+        finally:
+            self._is_asking = False
 
     async def find_all(self, collection: str, match: Document, max_rows: int) -> list[Document]:
         """Return the matching documents of a collection; at most `max_rows` may exist."""

@@ -78,8 +78,8 @@ async def change_in_batches(
 
     while documents := await database.transaction(change_batch):
         for path, direction in order[:1]:
-            # Continue behind deleted keys, which MongoDB would skip one by one. A comparison with null finds only null.
-            if (last := documents[-1].get(path)) is not None:
+            # Continue behind deleted keys, which MongoDB would skip one by one. Behind null, it would find only null.
+            if isinstance(last := documents[-1].get(path), int | float | str):
                 match[path] = {**match.get(path, {}), "$gte" if direction > 0 else "$lte": last}
         yield documents
 

@@ -5,8 +5,10 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
+import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
@@ -27,6 +29,9 @@ _ATTEMPTS_BEFORE_CLEANUP: Final = 12
 _MAX_PAUSE_SECONDS: Final = 0.25
 _ABANDONED_MICROSECONDS: Final = times.SECOND
 """Idle time of an abandoned transaction; a live one waits only milliseconds. MongoDB's own limit is 60 seconds."""
+
+_END_SECONDS: Final = 5.0
+"""Time limit for aborting the transaction of a cancelled task. MongoDB aborts it later by itself."""
 
 _CONFLICT_CODES: Final = (24, 112, 251)
 """MongoDB's codes for a held lock, a write conflict and an aborted transaction."""
@@ -67,19 +72,25 @@ async def run_transaction(
 
 @asynccontextmanager
 async def _session(client: Client) -> AsyncIterator[Session]:
-    """Open a session; if the task is cancelled in a transaction, a thread ends both.
+    """Open a session. If the task is cancelled during a transaction, a thread aborts it.
 
-    The session's own context manager would end them in the thread of the event loop, which then waits for MongoDB.
+    The session's own context manager would abort it in the thread of the event loop, which then waits for MongoDB.
     """
     session = await client.start_session()
     try:
         yield session
     finally:
         if session.delegate.in_transaction:
-            ending = asyncio.ensure_future(session.end_session())
-            ending.add_done_callback(lambda ended: ended.exception())
+            Context().run(_end, session)
         else:
             session.delegate.end_session()
+
+
+def _end(session: Session) -> None:
+    """Start to end a session in a thread."""
+    with pymongo.timeout(_END_SECONDS):
+        ending = asyncio.ensure_future(session.end_session())
+    ending.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 def _is_conflict(error: PyMongoError) -> bool:

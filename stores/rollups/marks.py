@@ -170,7 +170,7 @@ class _Changed(NamedTuple):
 
     @classmethod
     async def find(cls, database: Database, match: Document, session: Session | None = None) -> Self:
-        """Read the visible calls that match, by their `_id`s."""
+        """Read the visible calls that match."""
         hours = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
         is_child = {"$gt": ["$parent_id", ""]}
         is_reporting = {"$and": [is_child, {"$isArray": "$usage"}]}
@@ -181,7 +181,9 @@ class _Changed(NamedTuple):
         # Other programs may have stored calls without a time.
         found = {"$and": [match, {"visible": True, "started_at": {"$type": "number"}}]}
         stages: list[Document] = [{"$match": found}, {"$group": {"_id": hours, **parents}}]
-        rows = await database.calls.aggregate(stages, session=session, hint="_id_").to_list(None)
+        # Among deleted calls, MongoDB would try other indexes and skip the deleted keys there.
+        hint = {"hint": "_id_"} if "_id" in match else {}
+        rows = await database.calls.aggregate(stages, session=session, **hint).to_list(None)
         return cls(
             {(row["_id"]["project_id"], row["_id"]["hour"]) for row in rows},
             *({(row["_id"]["project_id"], parent) for row in rows for parent in row[name]} for name in parents),

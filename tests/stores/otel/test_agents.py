@@ -259,6 +259,18 @@ async def test_calls_of_large_events_are_built_in_a_thread(
     assert [call["op_name"] for call in (await stored()).values() if "parent_id" in call] == ["execute_tool ls"] * 2
 
 
+async def test_late_prompt_reads_no_other_calls_by_their_ids(otel: OtelStore, commands: Commands) -> None:
+    await send(otel, codex("s", "tool_result", 1, tool_name="ls", call_id="1"))
+    commands.sent.clear()
+
+    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
+
+    read = [str(body["pipeline"][0]) for name, body in commands.sent if name == "aggregate" and "hint" in body]
+    assert all("'_id'" in match for match in read)
+    marked = [body for name, body in commands.sent if name == "aggregate" and "'_id'" not in str(body["pipeline"][0])]
+    assert marked
+
+
 async def test_failure_that_came_before_its_prompt_is_kept(otel: OtelStore, stored: Stored) -> None:
     failed = codex("s", "tool_result", 1, tool_name="ls", call_id="1", success="false")
     await send(otel, failed)

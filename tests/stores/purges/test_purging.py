@@ -99,10 +99,10 @@ async def test_calls_are_deleted_by_time_without_other_indexes(
 
 
 async def test_calls_without_a_start_are_deleted(database: Database, purges: PurgesStore) -> None:
-    """Also those of other programs, which have no field but keys."""
+    """Also those of other programs, which have only keys, or a start of another type."""
     await CallsStore(database).write([end(number) for number in range(MANY)] + [start(MANY)])
     odd = [{"_id": f"{PROJECT}:odd{number}", "project_id": PROJECT, "id": f"odd{number}"} for number in range(MANY)]
-    await database.calls.insert_many(odd)
+    await database.calls.insert_many([odd[0] | {"visible": True, "started_at": "yesterday"}, *odd[1:]])
 
     report = await purges.purge(PROJECT, PROJECT)
 
