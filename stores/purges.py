@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from stores import ids, times
 from stores.database import Collection, Database, Document, database_query, project_registry
+from stores.database.indexes import BY_ID
 from stores.database.leases import LEASE_SECONDS, Lease, LeaseLostError
 from stores.database.paced_steps import Order, WorkSteps, change_in_batches, deadline_in, is_past, key_range, run_paced
 from stores.database.transactions import Session
@@ -183,8 +184,7 @@ class Purge(Lease):
             await remove(self.database, session, documents)
         else:
             keys = {"_id": {"$in": [document["_id"] for document in documents]}, "project_id": self._project_id}
-            # Without the hint, MongoDB tries other indexes, and there skips all that was deleted before.
-            await collection.delete_many(keys, session=session, hint="_id_")
+            await collection.delete_many(keys, session=session, hint=BY_ID)
         await self.advance(counts={name: len(documents)}, session=session)
 
     async def _finish(self, session: Session) -> bool:

@@ -268,6 +268,10 @@ def predecessor(name: str) -> str:
     return name.removesuffix("_compressed")
 
 
+BY_ID: Final = "_id_"
+"""Hint to the index of `_id`. Without it, MongoDB tries other indexes, and skips all keys that were deleted there."""
+
+
 def index_by(collection: str, *paths: str) -> str:
     """Return the name of the first index of a collection that begins with some keys, in either direction."""
     return next(

@@ -27,7 +27,7 @@ from stores.calls.fields import calls_match
 from stores.concurrency.time_slices import TimeSlice
 from stores.database import Collection, Database, Document
 from stores.database.content_store import batches
-from stores.database.indexes import index_by
+from stores.database.indexes import BY_ID, index_by
 from stores.database.leases import LEASE_SECONDS, Lease
 from stores.database.paced_steps import WorkSteps, change_in_batches, key_range, weighted_batches
 from stores.database.transactions import Session
@@ -334,8 +334,7 @@ class Sweep(Lease):
         keys: list[Any] = [f"{self._project_id}:{call_id}" for call_id in call_ids]
         match = {"_id": {"$in": keys}, "project_id": self._project_id}
         await write_marks(self.database, await hours_of_calls(self.database, match, session), session)
-        # Without the hint, MongoDB tries other indexes, and there skips all that was deleted before.
-        await self._calls.delete_many(match, session=session, hint="_id_")
+        await self._calls.delete_many(match, session=session, hint=BY_ID)
         on_these_calls = {"project_id": self._project_id, "call_id": {"$in": list(call_ids)}}
         feedback = await self.database.feedback.delete_many(on_these_calls, session=session)
         await self.count({**counts, "feedback": feedback.deleted_count}, session)

@@ -23,6 +23,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from stores.database import Database, Document
 from stores.database.error_translation import duplicate_writes
+from stores.database.indexes import BY_ID
 from stores.database.project_registry import RegisteredProjects
 from stores.database.transactions import Session
 from stores.errors import ConflictError
@@ -181,8 +182,7 @@ class _Changed(NamedTuple):
         # Other programs may have stored calls without a time.
         found = {"$and": [match, {"visible": True, "started_at": {"$type": "number"}}]}
         stages: list[Document] = [{"$match": found}, {"$group": {"_id": hours, **parents}}]
-        # Among deleted calls, MongoDB would try other indexes and skip the deleted keys there.
-        hint = {"hint": "_id_"} if "_id" in match else {}
+        hint = {"hint": BY_ID} if "_id" in match else {}
         rows = await database.calls.aggregate(stages, session=session, **hint).to_list(None)
         return cls(
             {(row["_id"]["project_id"], row["_id"]["hour"]) for row in rows},

@@ -84,10 +84,10 @@ async def test_purge_deletes_everything_of_its_project_only(database: Database, 
         await purges.purge(PROJECT, PROJECT)
 
 
-async def test_calls_are_deleted_by_time_without_other_indexes(
+async def test_calls_are_found_by_time_and_deleted_by_ids(
     database: Database, purges: PurgesStore, commands: Commands
 ) -> None:
-    """Other orders and other plans take several times longer."""
+    """Other orders and indexes take several times longer."""
     await fill(database, PROJECT)
     commands.sent.clear()
 

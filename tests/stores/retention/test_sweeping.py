@@ -376,9 +376,8 @@ async def test_calls_within_retention_are_not_read(
 
     await retention.sweep(PROJECT, pause=0)
 
-    # The sweep names the index by key, because others would skip all deleted calls.
-    by_key = [each for _, body in commands.sent if body.get("delete") == "calls" for each in body["deletes"]]
-    assert {each.get("hint") for each in by_key} == {"_id_"}
+    by_id = [each for _, body in commands.sent if body.get("delete") == "calls" for each in body["deletes"]]
+    assert {each.get("hint") for each in by_id} == {"_id_"}
     sent = [body for name, body in commands.sent if name == "aggregate" and body.get("hint") not in (None, "_id_")]
     assert len(sent) == 2
     for body in sent:
