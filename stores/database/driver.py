@@ -451,8 +451,9 @@ class ControlClient:
         self._threads = ThreadPool(CONTROL_CONNECTIONS)
         self._cancelled: dict[_Commands, float] = {}
         self._killing: asyncio.Task[None] | None = None
-        self._looked_at = self._answered_at = 0.0
-        self._is_asking = False
+        self._silent_since: float | None = None
+        """The time since which the shards have been asked without an answer; None if nobody asks them."""
+        self._is_closed = threading.Event()
 
     def do_shards_answer(self, seconds: float) -> bool:
         """Return False if the shards of a cluster have not answered for some seconds.
@@ -461,25 +462,26 @@ class ControlClient:
         wait long for the primary of a shard, or without end for a server that hangs.
         """
         now = time.monotonic()
-        if now - self._looked_at > seconds:  # no operation was slow meanwhile, and nobody asked the shards
-            self._answered_at = now
-        self._looked_at = now
-        if not self._is_asking:
-            self._is_asking = True
-            # A limit of a third lets other connections and routers answer, too, before the shards count as silent.
+        since = self._silent_since
+        if since is None:
+            since = self._silent_since = now
             self._threads.submit(partial(self._ask_shards, seconds / 3))
-        return now - self._answered_at < seconds
+        return now - since < seconds
 
     def _ask_shards(self, seconds: float) -> None:
-        try:
-            with pymongo.timeout(seconds):
-                time_of_shards(self._client[self._name])
-            self._answered_at = time.monotonic()
-        except PyMongoError as error:
-            if store_error(error) is None:  # for example, the user may not read
-                self._answered_at = time.monotonic()
-        finally:
-            self._is_asking = False
+        """Ask the shards until they answer: an operation that is slow later must not find an old silence."""
+        while not self._is_closed.is_set():
+            try:
+                # The limit lets other connections and routers answer, too, before the shards count as silent.
+                with pymongo.timeout(seconds):
+                    time_of_shards(self._client[self._name])
+            except PyMongoError as error:
+                if store_error(error) is not None:
+                    self._is_closed.wait(seconds / 10)  # a router may refuse at once
+                    continue
+                # They answered; for example, the user may not read.
+            break
+        self._silent_since = None
 
     async def find_all(self, collection: str, match: Document, max_rows: int) -> list[Document]:
         """Return the matching documents of a collection; at most `max_rows` may exist."""
@@ -538,6 +540,7 @@ class ControlClient:
 
     def close(self) -> None:
         """Close all connections."""
+        self._is_closed.set()
         self._client.close()
 
 

@@ -56,7 +56,7 @@ async def streamed(schema: LoomSchema, document: str) -> ExecutionResult:
 async def test_other_requests_run_while_a_long_document_is_parsed(
     schema: LoomSchema, run: Run, text: str, *, lets_others_in: bool
 ) -> None:
-    assert (await loop_turns_during(run(schema, text)) > 5) is lets_others_in
+    assert (await loop_turns_during(run(schema, text)) > 0) is lets_others_in
 
 
 @pytest.mark.parametrize("run", [executed, streamed])
@@ -72,7 +72,7 @@ async def test_long_document_gives_the_same_result(schema: LoomSchema, run: Run)
 async def test_long_document_is_prepared_in_a_thread_and_cached(schema: LoomSchema) -> None:
     text = padded("query ($a: Boolean!) { " + " ".join(f"g{n}: greeting @skip(if: $a)" for n in range(90)) + " }")
 
-    assert await loop_turns_during(schema.prepare(text)) > 5
+    assert await loop_turns_during(schema.prepare(text)) > 0
     assert await loop_turns_during(schema.prepare(text)) == 0
     prepared = await schema.prepare(text)
     assert isinstance(prepared, PreparedOperation)

@@ -1,6 +1,7 @@
 """Writes to both shards: transactions create no collections, and a shard that hangs does not hold up the client."""
 
 import asyncio
+from contextlib import closing
 from signal import SIGCONT, SIGSTOP
 from threading import Event, Timer
 
@@ -36,28 +37,26 @@ async def test_project_on_both_shards_is_purged(running: Cluster, sharded: Datab
 
 async def test_operations_that_need_a_hung_shard_are_unavailable(running: Cluster, name: str) -> None:
     """The driver reaches the router, which waits for the shard without end."""
-    database = Database.open(running.uri_of(1), name, timeout_seconds=0.5)
-    calls = CallsStore(database)
-    await calls.write([start(0), end(0)])
-    [shard] = running.shards[0].members
+    with closing(Database.open(running.uri_of(1), name, timeout_seconds=0.5)) as database:
+        calls = CallsStore(database)
+        await calls.write([start(0), end(0)])
+        [shard] = running.shards[0].members
 
-    shard.signal(SIGSTOP)
-    try:
-        for operation in (calls.write([*map(start, range(9))]), calls.count(PROJECT)):
-            with pytest.raises(UnavailableError):
-                async with asyncio.timeout(_ROUTER_SECONDS):
-                    await operation
-    finally:
-        shard.signal(SIGCONT)
+        shard.signal(SIGSTOP)
+        try:
+            for operation in (calls.write([*map(start, range(9))]), calls.count(PROJECT)):
+                with pytest.raises(UnavailableError):
+                    async with asyncio.timeout(_ROUTER_SECONDS):
+                        await operation
+        finally:
+            shard.signal(SIGCONT)
 
-    await surely(calls, *map(start, range(9)))
-    assert await calls.count(PROJECT) == 9
-    await database.run(asyncio.sleep(3))  # an operation may be slow while all shards answer
-    database.close()
+        await surely(calls, *map(start, range(9)))
+        assert await calls.count(PROJECT) == 9
+        await database.run(asyncio.sleep(3))  # an operation may be slow while all shards answer
 
 
 async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running: Cluster, name: str) -> None:
-    database = Database.open(running.uri_of(1), name, timeout_seconds=0.5)
     [shard] = running.shards[0].members
     late = Event()
 
@@ -67,21 +66,24 @@ async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running
 
     timer = Timer(_ROUTER_SECONDS, go_on)
 
-    async def operation(session: Session) -> None:
-        documents = [{"_id": f"{PROJECT}:{number}", "project_id": PROJECT, "id": str(number)} for number in range(9)]
-        await database.calls.insert_many(documents, session=session)
-        shard.signal(SIGSTOP)
-        timer.start()
-        raise ConflictError("so that the transaction is aborted")
+    with closing(Database.open(running.uri_of(1), name, timeout_seconds=0.5)) as database:
 
-    transaction = asyncio.ensure_future(database.transaction(operation))
-    try:
-        with pytest.raises(UnavailableError):
-            await database.run(transaction)
-        await asyncio.wait({transaction})
-        assert not late.is_set()
-    finally:
-        timer.cancel()
-        shard.signal(SIGCONT)
-    await surely(CallsStore(database), start(0))
-    database.close()
+        async def operation(session: Session) -> None:
+            documents = [
+                {"_id": f"{PROJECT}:{number}", "project_id": PROJECT, "id": str(number)} for number in range(9)
+            ]
+            await database.calls.insert_many(documents, session=session)
+            shard.signal(SIGSTOP)
+            timer.start()
+            raise ConflictError("so that the transaction is aborted")
+
+        transaction = asyncio.ensure_future(database.transaction(operation))
+        try:
+            with pytest.raises(UnavailableError):
+                await database.run(transaction)
+            await asyncio.wait({transaction})
+            assert not late.is_set()
+        finally:
+            timer.cancel()
+            shard.signal(SIGCONT)
+        await surely(CallsStore(database), start(0))
