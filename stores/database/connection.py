@@ -31,6 +31,7 @@ from stores.database.driver import (
     run_in_driver_thread,
     set_snapshot_time,
     time_of_shards,
+    waiting_commands,
 )
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
@@ -294,19 +295,23 @@ class Database(Collections):
                 raise
             return set()
 
-    async def run(self, operation: Awaitable[_R]) -> _R:
+    async def run(self, operation: Awaitable[_R], when_slow: Callable[[], None] = lambda: None) -> _R:
         """Await a database operation, translate its driver errors and return its result.
 
         The operation may take any time while a writable server is known. Without one it fails after the timeout, even
         before it starts: the driver has few threads, and those waiting for a server block all others.
 
+        Args:
+            operation: the operation.
+            when_slow: called each time that the operation has run for the length of the timeout.
+
         Raises:
             UnavailableError: if no server is reachable within the timeout, or access is blocked.
         """
         self._check_not_blocked(operation)
-        return await self.run_unchecked(operation)
+        return await self.run_unchecked(operation, when_slow)
 
-    async def run_unchecked(self, operation: Awaitable[_R]) -> _R:
+    async def run_unchecked(self, operation: Awaitable[_R], when_slow: Callable[[], None] = lambda: None) -> _R:
         """Await an operation like `run`, but also while access is blocked; for the check that blocks it.
 
         Raises:
@@ -318,6 +323,7 @@ class Database(Collections):
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
                         raise unreachable()
+                    when_slow()
                 return task.result()
             finally:
                 task.cancel()
@@ -325,15 +331,25 @@ class Database(Collections):
     async def write(self, operation: Callable[[], Awaitable[_R]]) -> _R:
         """Run a write operation in a write slot, like `run`.
 
+        On a cluster, the driver repeats a command that has no answer after `Timings.repeat_seconds`, and MongoDB does
+        it once. Use `run` for commands that may take longer, such as the build of an index.
+
         Raises:
-            UnavailableError: if no server is reachable within the timeout, or too many writes are in flight.
+            UnavailableError: if no server is reachable within the timeout, too many writes are in flight, or a repeated
+                command has no answer either.
         """
 
         async def in_slot() -> _R:
             async with self.request_budget.writes.slot():
                 return await operation()
 
-        return await self.run(in_slot())
+        with waiting_commands() as repeat:
+
+            def when_slow() -> None:
+                if is_cluster(self._client.delegate):
+                    repeat(self.timings.repeat_seconds)
+
+            return await self.run(in_slot(), when_slow)
 
     async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
         """Await a read operation, like `run`; all its commands share the time limit of one query.
@@ -485,6 +501,16 @@ def database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await store.database.write(lambda: method(store, *args, **kwargs))
+
+    return run
+
+
+def database_work(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
+    """Decorator: run a store's method that may take any time, such as the build of an index."""
+
+    @functools.wraps(method)
+    async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return await store.database.run(method(store, *args, **kwargs))
 
     return run
 

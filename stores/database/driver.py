@@ -412,10 +412,41 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
         _COMMANDS.reset(token)
 
 
+_WAITING: Final[ContextVar[dict[Connection, float] | None]] = ContextVar("waiting", default=None)
+"""The connections on which a write waits for answers, each with the start by the monotonic clock."""
+
+
+@contextmanager
+def waiting_commands() -> Iterator[Callable[[float], None]]:
+    """Context manager for writes; it yields a function that makes the driver repeat those that hang.
+
+    Its argument is the time in seconds for which a command may wait. A router waits without end for the answer of a
+    server that hangs, also once another member of its shard is the primary.
+    """
+    waiting: dict[Connection, float] = {}
+
+    def repeat(seconds: float) -> None:
+        for connection, since in tuple(waiting.items()):
+            if time.monotonic() - since > seconds:
+                connection.cancel_context.cancel()
+
+    token = _WAITING.set(waiting)
+    try:
+        yield repeat
+    finally:
+        _WAITING.reset(token)
+
+
 class TrackingPool(Pool):
     """A driver connection pool that records which connections each block uses."""
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:
+        connection = self._tracked_connection(*args, **kwargs)
+        if (waiting := _WAITING.get()) is not None:
+            waiting[connection] = time.monotonic()
+        return connection
+
+    def _tracked_connection(self, *args: Any, **kwargs: Any) -> Connection:
         commands = _COMMANDS.get()
         if commands is None:
             return super()._get_conn(*args, **kwargs)
@@ -434,6 +465,8 @@ class TrackingPool(Pool):
         commands = _COMMANDS.get()
         if commands is not None:
             commands.connections.discard((conn.address, conn.server_connection_id or 0))
+        if (waiting := _WAITING.get()) is not None:
+            waiting.pop(conn, None)
         super().checkin(conn)
 
 

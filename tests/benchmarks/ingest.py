@@ -64,11 +64,11 @@ def _measure(bench: Bench, case: Case, supplies: list[Iterator[Pair]]) -> Row:
             await bench.nested.bulk_write(updates, ordered=False)
 
     with ExitStack() as stack:
-        items = (documents_of(pairs, apart=case.apart) for pairs in _cut(supplies[0], case.size))
+        items = (documents_of(pairs, apart=case.apart) for pairs in cut(supplies[0], case.size))
         sides: list[Side] = [Floor(bench.runner, write, items, case.clients)]
         for server, supply in zip((bench.compiled, bench.stock), supplies[1:], strict=True):
             connections = [stack.enter_context(connection) for connection in server.connections(case.clients)]
-            bodies = (bodies_of(pairs, apart=case.apart) for pairs in _cut(supply, case.size))
+            bodies = (bodies_of(pairs, apart=case.apart) for pairs in cut(supply, case.size))
             sides.append(Server(connections, bodies, server.clock))
         floor, loomql, stock = measure(sides, bench.rounds, case.clients)
     row = row_of(floor, loomql, stock, case.size)
@@ -81,7 +81,7 @@ def pairs_of_stock() -> Iterator[Pair]:
     return zip(parts, parts, strict=True)
 
 
-def _cut(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
+def cut(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
     while True:
         yield list(islice(pairs, size))
 

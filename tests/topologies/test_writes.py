@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import closing
+from dataclasses import replace
 from signal import SIGCONT, SIGSTOP
 from threading import Event, Timer
 
@@ -12,10 +13,12 @@ from stores.database import Database
 from stores.database.transactions import Session
 from stores.errors import ConflictError, UnavailableError
 from stores.purges import PurgesStore, Removed
+from stores.timings import DEFAULT_TIMINGS
 from tests.faults.watching import surely
 from tests.stores.calls.builders import PROJECT, end, start
 from tests.stores.purges.test_purging import counted, fill
 from tests.topologies.cluster import Client, Cluster, move_some
+from tests.waiting import TIMEOUT
 
 _ROUTER_SECONDS = 15
 """Less than the time for which the stand-in for a router waits for a shard."""
@@ -54,6 +57,23 @@ async def test_operations_that_need_a_hung_shard_are_unavailable(running: Cluste
         await surely(calls, *map(start, range(9)))
         assert await calls.count(PROJECT) == 9
         await database.run(asyncio.sleep(3))  # an operation may be slow while all shards answer
+
+
+async def test_write_to_a_primary_that_hangs_is_repeated_on_the_next_one(running: Cluster, name: str) -> None:
+    members = running.shards[1]
+    timings = replace(DEFAULT_TIMINGS, repeat_seconds=8)
+    with closing(Database.open(running.uri_of(1), name, timings=timings)) as database:
+        calls = CallsStore(database)
+        await calls.write([start(0)])
+        primary = members.primary()
+        primary.signal(SIGSTOP)
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await calls.write([*map(start, range(1, 9))])
+        finally:
+            primary.signal(SIGCONT)
+        members.wait_until_whole()
+        assert await calls.count(PROJECT) == 9
 
 
 async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running: Cluster, name: str) -> None:

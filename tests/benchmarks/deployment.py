@@ -1,0 +1,204 @@
+"""`python -m tests.benchmarks.deployment`: what decides the size of a deployment, as the tables of the documentation.
+
+- The index pages that MongoDB reads and writes for more calls, once with the random ids of OpenTelemetry and once with
+  ids in the order of time. Its cache is a tenth of the indexes.
+- The rates, memory and idle work of several LoomQL processes on one MongoDB.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from hashlib import shake_128
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any, Final
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+
+from stores.database import Document
+from tests.benchmarks.ingest import bodies_of, cut, pairs_of_stock
+from tests.benchmarks.servers import LoomQL, server
+from tests.benchmarks.sides import Connection
+from tests.benchmarks.spans import SPANS, Copies, Traces, converted, load
+from tests.benchmarks.timing import Clock, clock_of
+from tests.faults.mongods import one_mongod
+
+CALLS: Final = 300_000
+PROCESSES: Final = (1, 4, 10)
+CLIENTS: Final = 20
+BATCHES: Final = 600
+SECONDS: Final = 10.0
+
+_DATABASE: Final = "deployment"
+_BATCH: Final = 100
+_CHECKPOINT: Final = 1_000
+"""Calls between two checkpoints, which write all changed pages."""
+_ROUNDS: Final = 10
+_CACHE_SHARE: Final = 10
+_LEAST_CACHE: Final = 8
+"""MiB of cache without which MongoDB almost stops."""
+_SHOWN: Final = ("_id_", "latency_ms_id", "parent_id_started_at_id", "trace_id_started_at_id_storage_size_bytes")
+_COUNTERS: Final = {
+    "read": "pages read into cache",
+    "requested": "pages requested from the cache",
+    "written": "pages written from cache",
+}
+
+Pages = Counter[tuple[str, str]]
+"""Numbers of pages by index, and by "read", "requested" or "written"."""
+
+
+class OrderedTraces(Traces):
+    """Traces whose ids are in the order of time."""
+
+    @staticmethod
+    def ids(number: int) -> list[str]:
+        """Return the id of a trace and those of its spans: its number first, then random digits."""
+        digits = shake_128(number.to_bytes(8)).hexdigest(11 + 4 * SPANS)
+        spans = (f"{number:07x}{at:x}{digits[22 + 8 * at : 30 + 8 * at]}" for at in range(SPANS))
+        return [f"{number:010x}{digits[:22]}", *spans]
+
+
+def main() -> None:
+    """Measure what is asked for, and print a table of each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.deployment", description=__doc__)
+    parser.add_argument("--calls", type=int, default=CALLS, help="calls that exist before (default: %(default)s)")
+    parser.add_argument("--only", choices=("pages", "processes"), help="print this table alone")
+    options = parser.parse_args()
+    if options.only != "processes":
+        print_pages(options.calls)
+    if options.only != "pages":
+        print_processes(PROCESSES, BATCHES, SECONDS)
+
+
+def print_pages(calls: int) -> None:
+    """Print the index pages that MongoDB handles for 1,000 more calls, by the order of ids.
+
+    An index has the number of pages written, and its bytes per call.
+    """
+    names = [name.split("_started")[0].removesuffix("_id").removesuffix("_") for name in _SHOWN]
+    _print(["Ids", "Indexes", "Cache", "Pages written", *names, "Pages read", "Found in the cache", "Calls/s"])
+    for name, traces in (("random", Traces(calls // SPANS)), ("in the order of time", OrderedTraces(calls // SPANS))):
+        with one_mongod() as uri:
+            _print([name, *_pages(uri, traces)])
+
+
+def _pages(uri: str, traces: Traces) -> list[str]:
+    """Load the traces into a database, make the cache small, write more, and return the cells of a row."""
+    documents = asyncio.run(converted(uri, f"{_DATABASE}_spans", traces, traces.templates))
+    copies = Copies(traces, documents, lambda _: b"")
+    asyncio.run(load(uri, _DATABASE, traces, copies, lambda _: None))
+    later = chain.from_iterable(copies.of(number) for number in count(traces.count))
+    with MongoClient[Document](uri) as client:
+        collection = client[_DATABASE]["calls"]
+        sizes = client[_DATABASE].command("collStats", "calls")["indexSizes"]
+        size = sum(sizes.values())
+        cache = max(_LEAST_CACHE, (size // _CACHE_SHARE) >> 20)
+        client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={cache}M")
+
+        def write() -> None:
+            for _ in range(_CHECKPOINT // _BATCH):
+                batch = [RawBSONDocument(document) for document, _ in islice(later, _BATCH)]
+                collection.insert_many(batch, ordered=False)
+            client.admin.command("fsync")
+
+        for _ in range(_ROUNDS):  # the cache then has what such writes leave there
+            write()
+        before, began = _handled(client), time.monotonic()
+        for _ in range(_ROUNDS):
+            write()
+        seconds, handled = time.monotonic() - began, _handled(client)
+    handled.subtract(before)
+    total = Counter[str]()
+    for (_, what), number in handled.items():
+        total[what] += number
+    loaded = SPANS * traces.count
+    return [
+        f"{size / 1e6:.0f} MB",
+        f"{cache} MiB",
+        f"{total['written'] / _ROUNDS:,.0f}",
+        *(f"{handled[name, 'written'] / _ROUNDS:,.0f} ({sizes[name] / loaded:.0f} B)" for name in _SHOWN),
+        f"{total['read'] / _ROUNDS:,.0f}",
+        f"{1 - total['read'] / total['requested']:.0%}",
+        f"{_ROUNDS * _CHECKPOINT / seconds:,.0f}",
+    ]
+
+
+def _handled(client: MongoClient[Document]) -> Pages:
+    """Return how many pages of each index of the calls MongoDB has read, requested and written."""
+    indexes = client[_DATABASE].command("collStats", "calls", indexDetails=True)["indexDetails"]
+    return Counter(
+        {
+            (name, what): statistics["cache"][counter]
+            for name, statistics in indexes.items()
+            for what, counter in _COUNTERS.items()
+        }
+    )
+
+
+def print_processes(numbers: Sequence[int], batches: int, seconds: float) -> None:
+    """Print what each number of LoomQL processes on one MongoDB does and needs.
+
+    Args:
+        numbers: numbers of processes.
+        batches: batches of 100 calls to write.
+        seconds: duration of the idle time.
+    """
+    _print(["Processes", "Calls/s", "Memory of each", "Connections", "Idle, each process", "Idle, MongoDB"])
+    bodies = [bodies_of(pairs, apart=False)[0] for pairs in islice(cut(pairs_of_stock(), _BATCH), batches)]
+    for number in numbers:
+        with one_mongod() as uri, ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
+            servers = []
+            for name in map(str, range(number)):
+                (folder / name).mkdir()
+                servers.append(stack.enter_context(server(folder / name, uri, _DATABASE)))
+            _print([str(number), *_work(uri, servers, bodies, seconds)])
+
+
+def _work(uri: str, servers: list[LoomQL], bodies: list[bytes], seconds: float) -> list[str]:
+    """Write through all servers at once, leave them idle, and return the cells of a row."""
+
+    def write(number: int) -> None:
+        with Connection(servers[number % len(servers)].url) as connection:
+            for body in bodies[number::CLIENTS]:
+                connection.ask(body)
+
+    with MongoClient[Document](uri) as client, ThreadPoolExecutor(CLIENTS) as clients:
+        began = time.monotonic()
+        list(clients.map(write, range(CLIENTS)))
+        took = time.monotonic() - began
+        status = client.admin.command("serverStatus")
+        time.sleep(seconds)  # the background jobs settle the calls
+        clocks = [*(each.clock for each in servers), clock_of(status["pid"])]
+        *idle, idle_mongod = _shares(clocks, seconds)
+    return [
+        f"{len(bodies) * _BATCH / took:,.0f}",
+        f"{sum(each.most_memory_mib() for each in servers) / len(servers):.0f} MiB",
+        str(status["connections"]["current"]),
+        f"{sum(idle) / len(idle):.1%} of a core",
+        f"{idle_mongod:.1%} of a core",
+    ]
+
+
+def _shares(clocks: list[Clock], seconds: float) -> list[float]:
+    """Return the share of a core that each process uses during the next seconds."""
+    before = [clock() for clock in clocks]
+    time.sleep(seconds)
+    return [(clock() - begun) / seconds for clock, begun in zip(clocks, before, strict=True)]
+
+
+def _print(cells: Sequence[Any]) -> None:
+    sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
