@@ -17,8 +17,8 @@ class Timings:
     for writes that have begun."""
 
     repeat_seconds: float = 12
-    """Time after which the driver repeats a command of a write that has no answer from a router. A router takes ten
-    seconds to find that a server hangs, and the repeated command would meet it again before."""
+    """Time after which the driver repeats a command that has no answer from a router. A router takes ten seconds to
+    find that a server hangs, and a command that is repeated before meets this server again."""
 
     mark_seconds: float = 120
     """Time by MongoDB's clock for which queries read an hour's calls after a write marked it. A process remembers its

@@ -295,35 +295,40 @@ class Database(Collections):
                 raise
             return set()
 
-    async def run(self, operation: Awaitable[_R], when_slow: Callable[[], None] = lambda: None) -> _R:
+    async def run(self, operation: Awaitable[_R], *, is_long: bool = False) -> _R:
         """Await a database operation, translate its driver errors and return its result.
 
         The operation may take any time while a writable server is known. Without one it fails after the timeout, even
         before it starts: the driver has few threads, and those waiting for a server block all others.
 
+        On a cluster, the driver repeats a command that has no answer after `Timings.repeat_seconds`, and MongoDB does a
+        repeated write once.
+
         Args:
             operation: the operation.
-            when_slow: called each time that the operation has run for the length of the timeout.
+            is_long: True if one of its commands may take long, such as the build of an index; none is then repeated.
 
         Raises:
-            UnavailableError: if no server is reachable within the timeout, or access is blocked.
+            UnavailableError: if no server is reachable within the timeout, a repeated command has no answer either, or
+                access is blocked.
         """
         self._check_not_blocked(operation)
-        return await self.run_unchecked(operation, when_slow)
+        return await self.run_unchecked(operation, is_long=is_long)
 
-    async def run_unchecked(self, operation: Awaitable[_R], when_slow: Callable[[], None] = lambda: None) -> _R:
+    async def run_unchecked(self, operation: Awaitable[_R], *, is_long: bool = False) -> _R:
         """Await an operation like `run`, but also while access is blocked; for the check that blocks it.
 
         Raises:
-            UnavailableError: if no server is reachable within the timeout.
+            UnavailableError: if no server is reachable within the timeout, or a repeated command has no answer either.
         """
-        with translate_driver_errors():
+        with translate_driver_errors(), waiting_commands() as repeat:
             task = asyncio.ensure_future(operation)
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
                         raise unreachable()
-                    when_slow()
+                    if self.repeat_seconds is not None and not is_long:
+                        repeat(self.repeat_seconds)
                 return task.result()
             finally:
                 task.cancel()
@@ -331,25 +336,23 @@ class Database(Collections):
     async def write(self, operation: Callable[[], Awaitable[_R]]) -> _R:
         """Run a write operation in a write slot, like `run`.
 
-        On a cluster, the driver repeats a command that has no answer after `Timings.repeat_seconds`, and MongoDB does
-        it once. Use `run` for commands that may take longer, such as the build of an index.
-
         Raises:
-            UnavailableError: if no server is reachable within the timeout, too many writes are in flight, or a repeated
-                command has no answer either.
+            UnavailableError: if no server is reachable within the timeout, or too many writes are in flight.
         """
 
         async def in_slot() -> _R:
             async with self.request_budget.writes.slot():
                 return await operation()
 
-        with waiting_commands() as repeat:
+        return await self.run(in_slot())
 
-            def when_slow() -> None:
-                if is_cluster(self._client.delegate):
-                    repeat(self.timings.repeat_seconds)
+    @property
+    def repeat_seconds(self) -> float | None:
+        """Time after which the driver repeats a command that hangs; None except on a cluster.
 
-            return await self.run(in_slot(), when_slow)
+        The driver itself finds that a server hangs, but not a server behind a router.
+        """
+        return self.timings.repeat_seconds if is_cluster(self._client.delegate) else None
 
     async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
         """Await a read operation, like `run`; all its commands share the time limit of one query.
@@ -506,11 +509,11 @@ def database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
 
 
 def database_work(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
-    """Decorator: run a store's method that may take any time, such as the build of an index."""
+    """Decorator: run a store's method whose commands may take long, such as the build of an index."""
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await store.database.run(method(store, *args, **kwargs))
+        return await store.database.run(method(store, *args, **kwargs), is_long=True)
 
     return run
 

@@ -413,12 +413,12 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
 
 
 _WAITING: Final[ContextVar[dict[Connection, float] | None]] = ContextVar("waiting", default=None)
-"""The connections on which a write waits for answers, each with the start by the monotonic clock."""
+"""The connections on which a block waits for answers, each with the start by the monotonic clock."""
 
 
 @contextmanager
 def waiting_commands() -> Iterator[Callable[[float], None]]:
-    """Context manager for writes; it yields a function that makes the driver repeat those that hang.
+    """Context manager for commands; it yields a function that makes the driver repeat those that hang.
 
     Its argument is the time in seconds for which a command may wait. A router waits without end for the answer of a
     server that hangs, also once another member of its shard is the primary.
@@ -435,6 +435,18 @@ def waiting_commands() -> Iterator[Callable[[float], None]]:
         yield repeat
     finally:
         _WAITING.reset(token)
+
+
+async def run_repeating(seconds: float | None, operation: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Run a function in a driver thread; commands that hang for so long are repeated, or none if it is None.
+
+    See `waiting_commands`. If the caller is cancelled, the thread goes on.
+    """
+    with waiting_commands() as repeat:
+        result = run_in_driver_thread(operation, *args, **kwargs)
+        while not (await asyncio.wait({result}, timeout=seconds))[0]:
+            repeat(seconds or 0)
+        return result.result()
 
 
 class TrackingPool(Pool):

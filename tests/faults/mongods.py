@@ -64,7 +64,19 @@ class Mongod:
         ]
         # fmt: on
         words, environment = mongodb_7.runnable(command)
-        self._process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(words, env=environment, stdout=output, stderr=output)
+
+    @property
+    def _output(self) -> Path:
+        return self._folder.with_suffix(".log")
+
+    def last_words(self) -> str:
+        """Return whether the process runs, and the end of its output."""
+        code = self._process and self._process.poll()
+        return (
+            f"{self.host}, {'running' if code is None else f'ended with {code}'}: {self._output.read_text()[-2_000:]}"
+        )
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
@@ -130,7 +142,10 @@ class ReplicaSet:
         config = {"_id": self.name, "members": members, "settings": ELECTION, **options}
         for member in reversed(self.members):  # the first member asks all others once and fails if one does not answer
             with MongoClient[Document](member.uri, serverSelectionTimeoutMS=TIMEOUT * 1000) as client:
-                client.admin.command("ping" if member is not self.members[0] else {"replSetInitiate": config})
+                try:
+                    client.admin.command("ping" if member is not self.members[0] else {"replSetInitiate": config})
+                except PyMongoError as error:
+                    raise self._failure(str(error)) from error
 
     def primary(self) -> Mongod:
         """Wait for a primary and return it."""
@@ -141,7 +156,7 @@ class ReplicaSet:
                     if client.admin.command("hello")["isWritablePrimary"]:
                         return member
             time.sleep(0.1)
-        raise AssertionError("no member became the primary")
+        raise self._failure("no member became the primary")
 
     def secondaries(self) -> list[Mongod]:
         """Return the other members."""
@@ -157,7 +172,10 @@ class ReplicaSet:
                 if states == ["PRIMARY", *["SECONDARY"] * (len(self.members) - 1)]:
                     return
             time.sleep(0.1)
-        raise AssertionError("the members did not come together")
+        raise self._failure("the members did not come together")
+
+    def _failure(self, why: str) -> AssertionError:
+        return AssertionError("\n".join([why, *(member.last_words() for member in self.members)]))
 
     def step_down(self) -> None:
         """Make the primary step down at once, for five seconds."""

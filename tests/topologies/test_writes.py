@@ -9,13 +9,14 @@ from threading import Event, Timer
 import pytest
 
 from stores.calls import CallsStore
+from stores.calls.events.change_stream import Stream, open_stream
 from stores.database import Database
 from stores.database.transactions import Session
 from stores.errors import ConflictError, UnavailableError
 from stores.purges import PurgesStore, Removed
 from stores.timings import DEFAULT_TIMINGS
 from tests.faults.watching import surely
-from tests.stores.calls.builders import PROJECT, end, start
+from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.purges.test_purging import counted, fill
 from tests.topologies.cluster import Client, Cluster, move_some
 from tests.waiting import TIMEOUT
@@ -59,21 +60,30 @@ async def test_operations_that_need_a_hung_shard_are_unavailable(running: Cluste
         await database.run(asyncio.sleep(3))  # an operation may be slow while all shards answer
 
 
-async def test_write_to_a_primary_that_hangs_is_repeated_on_the_next_one(running: Cluster, name: str) -> None:
+async def test_writes_and_events_continue_while_a_primary_hangs(running: Cluster, name: str) -> None:
     members = running.shards[1]
     timings = replace(DEFAULT_TIMINGS, repeat_seconds=8)
     with closing(Database.open(running.uri_of(1), name, timings=timings)) as database:
         calls = CallsStore(database)
         await calls.write([start(0)])
-        primary = members.primary()
-        primary.signal(SIGSTOP)
-        try:
-            async with asyncio.timeout(TIMEOUT):
+        async with open_stream(database, [PROJECT], None) as stream, asyncio.timeout(TIMEOUT):
+            await stream.read()
+            primary = members.primary()
+            primary.signal(SIGSTOP)
+            try:
+                arrived = asyncio.create_task(events_of(stream, {call_id(number) for number in range(1, 9)}))
                 await calls.write([*map(start, range(1, 9))])
-        finally:
-            primary.signal(SIGCONT)
+                await arrived
+            finally:
+                primary.signal(SIGCONT)
         members.wait_until_whole()
         assert await calls.count(PROJECT) == 9
+
+
+async def events_of(stream: Stream, call_ids: set[str]) -> None:
+    """Read until each of the calls has had an event."""
+    while call_ids:
+        call_ids -= {change["fullDocument"]["id"] for change in await stream.read()}
 
 
 async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running: Cluster, name: str) -> None:

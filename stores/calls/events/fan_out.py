@@ -417,7 +417,7 @@ class FanOut:
         project_ids = None if len(self._watchers) > _MAX_NAMED_PROJECTS else list(self._watchers)
         # After a drop, the stream starts after the event that ended the previous one.
         token = await change_stream.current_token(self._database.calls) if self._restarts else self._token
-        async with change_stream.open_stream(self._database.calls, project_ids, token) as stream:
+        async with change_stream.open_stream(self._database, project_ids, token) as stream:
             self._restarts = False
             self._update_coverage(project_ids, stream.start)
             while self._watchers and not self._is_closed and self._covers_watched_projects():
