@@ -13,8 +13,8 @@ from stores.database import (
     Database,
     content_store,
     database_query,
-    database_work,
     database_write,
+    long_database_write,
     project_registry,
 )
 from stores.errors import BadInputError
@@ -195,7 +195,7 @@ class ProjectsStore:
         collection, match, path = self._sizes[name]
         return await _in_batches(project_ids, lambda batch: sum_each(collection, "project_id", batch, match, path))
 
-    @database_work
+    @long_database_write
     async def list_unlisted(self) -> int:
         """List projects that have documents but no entry in the registry; return their number.
 

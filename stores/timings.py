@@ -16,10 +16,6 @@ class Timings:
     """Maximum duration of one write: a bulk of some thousand documents, or one attempt at a transaction. A purge waits
     for writes that have begun."""
 
-    repeat_seconds: float = 12
-    """Time after which the driver repeats a command that has no answer from a router. A router takes ten seconds to
-    find that a server hangs, and a command that is repeated before meets this server again."""
-
     mark_seconds: float = 120
     """Time by MongoDB's clock for which queries read an hour's calls after a write marked it. A process remembers its
     marks for a quarter of it, and marks again before it acknowledges a write that took half of it."""

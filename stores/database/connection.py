@@ -30,8 +30,8 @@ from stores.database.driver import (
     pool_stats,
     run_in_driver_thread,
     set_snapshot_time,
+    short_commands,
     time_of_shards,
-    waiting_commands,
 )
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
@@ -301,16 +301,13 @@ class Database(Collections):
         The operation may take any time while a writable server is known. Without one it fails after the timeout, even
         before it starts: the driver has few threads, and those waiting for a server block all others.
 
-        On a cluster, the driver repeats a command that has no answer after `Timings.repeat_seconds`, and MongoDB does a
-        repeated write once.
-
         Args:
             operation: the operation.
-            is_long: True if one of its commands may take long, such as the build of an index; none is then repeated.
+            is_long: True if one of its commands may take long, such as the build of an index; see `short_commands`.
 
         Raises:
-            UnavailableError: if no server is reachable within the timeout, a repeated command has no answer either, or
-                access is blocked.
+            UnavailableError: if no server is reachable within the timeout, a router does not answer, or access is
+                blocked.
         """
         self._check_not_blocked(operation)
         return await self.run_unchecked(operation, is_long=is_long)
@@ -319,21 +316,19 @@ class Database(Collections):
         """Await an operation like `run`, but also while access is blocked; for the check that blocks it.
 
         Raises:
-            UnavailableError: if no server is reachable within the timeout, or a repeated command has no answer either.
+            UnavailableError: if no server is reachable within the timeout, or a router does not answer.
         """
-        with translate_driver_errors(), waiting_commands() as repeat:
+        with translate_driver_errors(), short_commands(are_short=not is_long):
             task = asyncio.ensure_future(operation)
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
                         raise unreachable()
-                    if self.repeat_seconds is not None and not is_long:
-                        repeat(self.repeat_seconds)
                 return task.result()
             finally:
                 task.cancel()
 
-    async def write(self, operation: Callable[[], Awaitable[_R]]) -> _R:
+    async def write(self, operation: Callable[[], Awaitable[_R]], *, is_long: bool = False) -> _R:
         """Run a write operation in a write slot, like `run`.
 
         Raises:
@@ -344,15 +339,7 @@ class Database(Collections):
             async with self.request_budget.writes.slot():
                 return await operation()
 
-        return await self.run(in_slot())
-
-    @property
-    def repeat_seconds(self) -> float | None:
-        """Time after which the driver repeats a command that hangs; None except on a cluster.
-
-        The driver itself finds that a server hangs, but not a server behind a router.
-        """
-        return self.timings.repeat_seconds if is_cluster(self._client.delegate) else None
+        return await self.run(in_slot(), is_long=is_long)
 
     async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
         """Await a read operation, like `run`; all its commands share the time limit of one query.
@@ -508,12 +495,12 @@ def database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
     return run
 
 
-def database_work(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
-    """Decorator: run a store's method whose commands may take long, such as the build of an index."""
+def long_database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
+    """Decorator: run a store's method in a write slot; its commands may take long, such as the build of an index."""
 
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await store.database.run(method(store, *args, **kwargs), is_long=True)
+        return await store.database.write(lambda: method(store, *args, **kwargs), is_long=True)
 
     return run
 

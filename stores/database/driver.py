@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from copy import copy
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
@@ -54,6 +55,13 @@ _KILL_POLL_SECONDS: Final = 0.25
 """Interval between checks for operations that started late or did not end at once."""
 _KILL_SECONDS: Final = 60.0
 """Time limit for killing a block's operations."""
+
+ROUTER_SECONDS: Final = 15.0
+"""Time for which a short command waits for the answer of a router.
+
+After ten seconds a router knows that a server hangs, so the repeated command reaches another one. Both together last no
+longer than `Timings.write_margin_seconds`.
+"""
 
 _SNAPSHOT: Final = ReadConcern("snapshot")
 _MAJORITY: Final = ReadConcern("majority")
@@ -412,50 +420,37 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
         _COMMANDS.reset(token)
 
 
-_WAITING: Final[ContextVar[dict[Connection, float] | None]] = ContextVar("waiting", default=None)
-"""The connections on which a block waits for answers, each with the start by the monotonic clock."""
+_IS_SHORT: Final[ContextVar[bool]] = ContextVar("is short", default=False)
 
 
 @contextmanager
-def waiting_commands() -> Iterator[Callable[[float], None]]:
-    """Context manager for commands; it yields a function that makes the driver repeat those that hang.
+def short_commands(*, are_short: bool = True) -> Iterator[None]:
+    """Context manager for commands that take seconds: a router must answer each within `ROUTER_SECONDS`.
 
-    Its argument is the time in seconds for which a command may wait. A router waits without end for the answer of a
-    server that hangs, also once another member of its shard is the primary.
+    A router waits without end for a server that hangs, also once another member of its shard is the primary. The driver
+    finds a server that hangs, but not one behind a router. If the time is over, the driver repeats the command, and
+    MongoDB does a repeated write once. Updates and deletes of many documents are not repeated, and fail.
     """
-    waiting: dict[Connection, float] = {}
-
-    def repeat(seconds: float) -> None:
-        for connection, since in tuple(waiting.items()):
-            if time.monotonic() - since > seconds:
-                connection.cancel_context.cancel()
-
-    token = _WAITING.set(waiting)
+    token = _IS_SHORT.set(are_short)
     try:
-        yield repeat
+        yield
     finally:
-        _WAITING.reset(token)
-
-
-async def run_repeating(seconds: float | None, operation: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """Run a function in a driver thread; commands that hang for so long are repeated, or none if it is None.
-
-    See `waiting_commands`. If the caller is cancelled, the thread goes on.
-    """
-    with waiting_commands() as repeat:
-        result = run_in_driver_thread(operation, *args, **kwargs)
-        while not (await asyncio.wait({result}, timeout=seconds))[0]:
-            repeat(seconds or 0)
-        return result.result()
+        _IS_SHORT.reset(token)
 
 
 class TrackingPool(Pool):
-    """A driver connection pool that records which connections each block uses."""
+    """A driver connection pool that records which connections each block uses, and limits short commands."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._of_short_commands = copy(self.opts)
+        # The driver has this option for all connections of a client only.
+        self._of_short_commands._PoolOptions__socket_timeout = ROUTER_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:
         connection = self._tracked_connection(*args, **kwargs)
-        if (waiting := _WAITING.get()) is not None:
-            waiting[connection] = time.monotonic()
+        if connection.is_mongos:
+            connection.opts = self._of_short_commands if _IS_SHORT.get() else self.opts
         return connection
 
     def _tracked_connection(self, *args: Any, **kwargs: Any) -> Connection:
@@ -477,8 +472,6 @@ class TrackingPool(Pool):
         commands = _COMMANDS.get()
         if commands is not None:
             commands.connections.discard((conn.address, conn.server_connection_id or 0))
-        if (waiting := _WAITING.get()) is not None:
-            waiting.pop(conn, None)
         super().checkin(conn)
 
 
@@ -515,18 +508,20 @@ class ControlClient:
 
     def _ask_shards(self, seconds: float) -> None:
         """Ask the shards until they answer: an operation that is slow later must not find an old silence."""
-        while not self._is_closed.is_set():
-            try:
-                # The limit lets other connections and routers answer, too, before the shards count as silent.
-                with pymongo.timeout(seconds):
-                    time_of_shards(self._client[self._name])
-            except PyMongoError as error:
-                if store_error(error) is not None:
-                    self._is_closed.wait(seconds / 10)  # a router may refuse at once
-                    continue
-                # They answered; for example, the user may not read.
-            break
-        self._silent_since = None
+        try:
+            while not self._is_closed.is_set():
+                try:
+                    # The limit lets other connections and routers answer, too, before the shards count as silent.
+                    with pymongo.timeout(seconds):
+                        time_of_shards(self._client[self._name])
+                except PyMongoError as error:
+                    if store_error(error) is None:  # they answered; for example, the user may not read
+                        return
+                else:
+                    return
+                self._is_closed.wait(seconds / 2)
+        finally:
+            self._silent_since = None
 
     async def find_all(self, collection: str, match: Document, max_rows: int) -> list[Document]:
         """Return the matching documents of a collection; at most `max_rows` may exist."""

@@ -82,6 +82,7 @@ def pairs_of_stock() -> Iterator[Pair]:
 
 
 def cut(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
+    """Yield batches of calls."""
     while True:
         yield list(islice(pairs, size))
 

@@ -26,9 +26,10 @@ def test_processes_are_measured_together(capsys: pytest.CaptureFixture[str]) -> 
     print_processes((1,), 4, 0.2)
 
     head, row = (cells(line) for line in capsys.readouterr().out.splitlines())
-    assert len(row) == len(head)
-    assert row[0] == "1"
-    assert number(row[1]) > 0
+    measured = dict(zip(head, row, strict=True))
+    assert measured["Processes"] == "1"
+    assert all(number(measured[name]) > 0 for name in ("Calls/s", "Memory of each", "Connections"))
+    assert [measured[name].partition("%")[2] for name in head[-2:]] == [" of a core"] * 2
 
 
 def test_ordered_ids_have_the_form_of_random_ones() -> None:

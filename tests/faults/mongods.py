@@ -71,7 +71,7 @@ class Mongod:
     def _output(self) -> Path:
         return self._folder.with_suffix(".log")
 
-    def last_words(self) -> str:
+    def status_and_log(self) -> str:
         """Return whether the process runs, and the end of its output."""
         code = self._process and self._process.poll()
         return (
@@ -101,13 +101,17 @@ class Mongod:
             yield client
 
     @contextmanager
-    def failing(self, commands: list[str], **how: object) -> Iterator[None]:
-        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`."""
+    def failing(self, commands: list[str], times: int = 0, **how: object) -> Iterator[None]:
+        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`.
+
+        They fail some `times`, or always if it is 0.
+        """
         # A shard gets some commands from the stand-in for a router, under other names.
         names = commands + [CLUSTER_COMMANDS[name] for name in commands if name in CLUSTER_COMMANDS]
         data = {"failCommands": names, "appName": "loomql", **how}
         with self.client() as client:
-            client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+            mode = {"times": times} if times else "alwaysOn"
+            client.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
             try:
                 yield
             finally:
@@ -175,7 +179,7 @@ class ReplicaSet:
         raise self._failure("the members did not come together")
 
     def _failure(self, why: str) -> AssertionError:
-        return AssertionError("\n".join([why, *(member.last_words() for member in self.members)]))
+        return AssertionError("\n".join([why, *(member.status_and_log() for member in self.members)]))
 
     def step_down(self) -> None:
         """Make the primary step down at once, for five seconds."""

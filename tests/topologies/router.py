@@ -69,6 +69,7 @@ _STALE: Final = (13388, 249, 150, 63)
 _ATTEMPTS: Final = 8
 _PRIMARY_SECONDS: Final = 20.0
 _HELLO_SECONDS: Final = 1.0
+"""Less than the time for which LoomQL waits for a new connection, since the hello of a client asks a shard."""
 _NO_PRIMARY: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
 """Error codes of a member that is not the primary (any more)."""
 

@@ -11,8 +11,8 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from stores import times
 from stores.calls.documents import FIELDS_WITHOUT_EVENTS
 from stores.calls.events.event import CURSOR_ARGUMENT, CallEvent, Cursors, timestamp_of, token_at
-from stores.database import Collection, Database, Document
-from stores.database.driver import run_in_driver_thread, run_repeating
+from stores.database import Collection, Document
+from stores.database.driver import run_in_driver_thread
 from stores.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class Stream:
 
     cursor: "ChangeStream[Document]"
     start: str
-    repeat_seconds: float | None
 
     @property
     def token(self) -> str:
@@ -81,21 +80,18 @@ class Stream:
 
         Do not cancel the caller: the driver would open a second cursor and leave it open.
         """
-        return await run_repeating(self.repeat_seconds, _read, self.cursor)
+        return await run_in_driver_thread(_read, self.cursor)
 
 
 @asynccontextmanager
-async def open_stream(
-    database: Database, project_ids: Sequence[str] | None, token: str | None
-) -> AsyncIterator[Stream]:
+async def open_stream(calls: Collection, project_ids: Sequence[str] | None, token: str | None) -> AsyncIterator[Stream]:
     """Open the changes of some projects, or of all, from a token's timestamp on; from about now if it is None.
 
     Changes with exactly that timestamp are repeated, since they are new for added projects.
     """
-    calls, seconds = database.calls.delegate, database.repeat_seconds
-    stream, start = await run_repeating(seconds, _open_at_timestamp, calls, project_ids, token)
+    stream, start = await run_in_driver_thread(_open_at_timestamp, calls.delegate, project_ids, token)
     try:
-        yield Stream(stream, start, seconds)
+        yield Stream(stream, start)
     finally:
         await run_in_driver_thread(stream.close)
 

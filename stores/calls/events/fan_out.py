@@ -22,6 +22,7 @@ from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_t
 from stores.concurrency.quotas import Limiter
 from stores.concurrency.time_slices import SharedTimeSlices, cooperative
 from stores.database import Database
+from stores.database.driver import short_commands
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import DocumentValues
 from stores.times import DurationHistogram
@@ -399,7 +400,8 @@ class FanOut:
         try:
             while self._watchers and not self._is_closed:
                 try:
-                    await self._follow_projects()
+                    with short_commands():
+                        await self._follow_projects()
                 except PyMongoError as error:
                     if not change_stream.is_transient(error):
                         raise
@@ -417,7 +419,7 @@ class FanOut:
         project_ids = None if len(self._watchers) > _MAX_NAMED_PROJECTS else list(self._watchers)
         # After a drop, the stream starts after the event that ended the previous one.
         token = await change_stream.current_token(self._database.calls) if self._restarts else self._token
-        async with change_stream.open_stream(self._database, project_ids, token) as stream:
+        async with change_stream.open_stream(self._database.calls, project_ids, token) as stream:
             self._restarts = False
             self._update_coverage(project_ids, stream.start)
             while self._watchers and not self._is_closed and self._covers_watched_projects():

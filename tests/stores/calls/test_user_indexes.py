@@ -9,7 +9,7 @@ from stores.calls import CallsFilter, CallsStore
 from stores.calls.user_indexes import MAX_INDEXES, UserIndex, UserIndexes
 from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
-from stores.errors import BadInputError, ConflictError
+from stores.errors import BadInputError, ConflictError, UnavailableError
 from stores.query import Query
 from stores.query.explain import Plan
 from stores.query.sort import SortBy
@@ -195,6 +195,8 @@ async def test_index_sizes_are_reported_while_writes_are_blocked(indexes: UserIn
     database.request_budget = RequestBudget(FREE_BYTES)
 
     async with database.request_budget.writes.slot():
+        with pytest.raises(UnavailableError):
+            await indexes.add(AMOUNT)
         assert list(await indexes.sizes()) == [CUSTOMER]
 
 
