@@ -113,7 +113,7 @@ def _pages(uri: str, traces: Traces) -> list[str]:
     later = chain.from_iterable(copies.of(number) for number in count(traces.count))
     with MongoClient[Document](uri) as client:
         collection = client[_DATABASE]["calls"]
-        sizes = client[_DATABASE].command("collStats", "calls")["indexSizes"]
+        sizes = _statistics(client)["indexSizes"]
         size = sum(sizes.values())
         cache = max(_LEAST_CACHE, (size // _CACHE_SHARE) >> 20)
         client.admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=f"cache_size={cache}M")
@@ -148,14 +148,19 @@ def _pages(uri: str, traces: Traces) -> list[str]:
 
 def _handled(client: MongoClient[Document]) -> Pages:
     """Return how many pages of each index of the calls MongoDB has read, requested and written."""
-    indexes = client[_DATABASE].command("collStats", "calls", indexDetails=True)["indexDetails"]
     return Counter(
         {
-            (name, what): statistics["cache"][counter]
-            for name, statistics in indexes.items()
+            (name, what): index["cache"][counter]
+            for name, index in _statistics(client)["indexDetails"].items()
             for what, counter in _COUNTERS.items()
         }
     )
+
+
+def _statistics(client: MongoClient[Document]) -> Document:
+    [found] = client[_DATABASE]["calls"].aggregate([{"$collStats": {"storageStats": {}}}])
+    statistics: Document = found["storageStats"]
+    return statistics
 
 
 def print_processes(numbers: Sequence[int], batches: int, seconds: float) -> None:
