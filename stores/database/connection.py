@@ -30,7 +30,6 @@ from stores.database.driver import (
     pool_stats,
     run_in_driver_thread,
     set_snapshot_time,
-    short_commands,
     time_of_shards,
 )
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
@@ -295,30 +294,25 @@ class Database(Collections):
                 raise
             return set()
 
-    async def run(self, operation: Awaitable[_R], *, is_long: bool = False) -> _R:
+    async def run(self, operation: Awaitable[_R]) -> _R:
         """Await a database operation, translate its driver errors and return its result.
 
         The operation may take any time while a writable server is known. Without one it fails after the timeout, even
         before it starts: the driver has few threads, and those waiting for a server block all others.
 
-        Args:
-            operation: the operation.
-            is_long: True if one of its commands may take long, such as the build of an index; see `short_commands`.
-
         Raises:
-            UnavailableError: if no server is reachable within the timeout, a router does not answer, or access is
-                blocked.
+            UnavailableError: if no server is reachable within the timeout, or access is blocked.
         """
         self._check_not_blocked(operation)
-        return await self.run_unchecked(operation, is_long=is_long)
+        return await self.run_unchecked(operation)
 
-    async def run_unchecked(self, operation: Awaitable[_R], *, is_long: bool = False) -> _R:
+    async def run_unchecked(self, operation: Awaitable[_R]) -> _R:
         """Await an operation like `run`, but also while access is blocked; for the check that blocks it.
 
         Raises:
-            UnavailableError: if no server is reachable within the timeout, or a router does not answer.
+            UnavailableError: if no server is reachable within the timeout.
         """
-        with translate_driver_errors(), short_commands(are_short=not is_long):
+        with translate_driver_errors():
             task = asyncio.ensure_future(operation)
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
@@ -328,7 +322,7 @@ class Database(Collections):
             finally:
                 task.cancel()
 
-    async def write(self, operation: Callable[[], Awaitable[_R]], *, is_long: bool = False) -> _R:
+    async def write(self, operation: Callable[[], Awaitable[_R]]) -> _R:
         """Run a write operation in a write slot, like `run`.
 
         Raises:
@@ -339,7 +333,7 @@ class Database(Collections):
             async with self.request_budget.writes.slot():
                 return await operation()
 
-        return await self.run(in_slot(), is_long=is_long)
+        return await self.run(in_slot())
 
     async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
         """Await a read operation, like `run`; all its commands share the time limit of one query.
@@ -491,16 +485,6 @@ def database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await store.database.write(lambda: method(store, *args, **kwargs))
-
-    return run
-
-
-def long_database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
-    """Decorator: run a store's method in a write slot; its commands may take long, such as the build of an index."""
-
-    @functools.wraps(method)
-    async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await store.database.write(lambda: method(store, *args, **kwargs), is_long=True)
 
     return run
 

@@ -57,11 +57,7 @@ _KILL_SECONDS: Final = 60.0
 """Time limit for killing a block's operations."""
 
 ROUTER_SECONDS: Final = 15.0
-"""Time for which a short command waits for the answer of a router.
-
-After ten seconds a router knows that a server hangs, so the repeated command reaches another one. Both together last no
-longer than `Timings.write_margin_seconds`.
-"""
+"""Time for which a change stream waits for a router, which knows after ten seconds that a server hangs."""
 
 _SNAPSHOT: Final = ReadConcern("snapshot")
 _MAJORITY: Final = ReadConcern("majority")
@@ -420,37 +416,39 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
         _COMMANDS.reset(token)
 
 
-_IS_SHORT: Final[ContextVar[bool]] = ContextVar("is short", default=False)
+_IS_STREAM: Final[ContextVar[bool]] = ContextVar("is stream", default=False)
 
 
 @contextmanager
-def short_commands(*, are_short: bool = True) -> Iterator[None]:
-    """Context manager for commands that take seconds: a router must answer each within `ROUTER_SECONDS`.
+def stream_commands() -> Iterator[None]:
+    """Context manager for the commands of a change stream: a router must answer each within `ROUTER_SECONDS`.
 
     A router waits without end for a server that hangs, also once another member of its shard is the primary. The driver
-    finds a server that hangs, but not one behind a router. If the time is over, the driver repeats the command, and
-    MongoDB does a repeated write once. Updates and deletes of many documents are not repeated, and fail.
+    finds a server that hangs, but not one behind a router. If the time is over, it continues the stream by another
+    connection.
+
+    Writes have no such limit: a router may do one that got no answer at any later time, after others that replace it.
     """
-    token = _IS_SHORT.set(are_short)
+    token = _IS_STREAM.set(True)
     try:
         yield
     finally:
-        _IS_SHORT.reset(token)
+        _IS_STREAM.reset(token)
 
 
 class TrackingPool(Pool):
-    """A driver connection pool that records which connections each block uses, and limits short commands."""
+    """A driver connection pool that records which connections each block uses, and limits commands of streams."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._of_short_commands = copy(self.opts)
+        self._of_streams = copy(self.opts)
         # The driver has this option for all connections of a client only.
-        self._of_short_commands._PoolOptions__socket_timeout = ROUTER_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
+        self._of_streams._PoolOptions__socket_timeout = ROUTER_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:
         connection = self._tracked_connection(*args, **kwargs)
         if connection.is_mongos:
-            connection.opts = self._of_short_commands if _IS_SHORT.get() else self.opts
+            connection.opts = self._of_streams if _IS_STREAM.get() else self.opts
         return connection
 
     def _tracked_connection(self, *args: Any, **kwargs: Any) -> Connection:
@@ -472,6 +470,8 @@ class TrackingPool(Pool):
         commands = _COMMANDS.get()
         if commands is not None:
             commands.connections.discard((conn.address, conn.server_connection_id or 0))
+        if conn.closed and conn.opts is self._of_streams:
+            self.reset_without_pause()  # a router may wait for a server that hangs on other connections, too
         super().checkin(conn)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
-from pymongo.errors import DuplicateKeyError, NetworkTimeout, OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import times
@@ -50,7 +50,6 @@ async def run_transaction(
         ConflictError: if every attempt conflicts.
         PyMongoError: if it fails otherwise, or with a transient error of the database in the last attempt.
     """
-    timeouts = 0
     async with _session(client) as session:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -61,8 +60,7 @@ async def run_transaction(
                 is_transient = error.has_error_label("TransientTransactionError") or isinstance(
                     error, DuplicateKeyError
                 )
-                timeouts += isinstance(error, NetworkTimeout)
-                if not is_transient or timeouts > 1 or (attempt == _ATTEMPTS and not _is_conflict(error)):
+                if not is_transient or (attempt == _ATTEMPTS and not _is_conflict(error)):
                     raise
             # Random pause, so that conflicting writers do not meet again.
             max_pause = min(0.005 * 2**attempt, _MAX_PAUSE_SECONDS)

@@ -101,17 +101,13 @@ class Mongod:
             yield client
 
     @contextmanager
-    def failing(self, commands: list[str], times: int = 0, **how: object) -> Iterator[None]:
-        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`.
-
-        They fail some `times`, or always if it is 0.
-        """
+    def failing(self, commands: list[str], **how: object) -> Iterator[None]:
+        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`."""
         # A shard gets some commands from the stand-in for a router, under other names.
         names = commands + [CLUSTER_COMMANDS[name] for name in commands if name in CLUSTER_COMMANDS]
         data = {"failCommands": names, "appName": "loomql", **how}
         with self.client() as client:
-            mode = {"times": times} if times else "alwaysOn"
-            client.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
+            client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
             try:
                 yield
             finally:
