@@ -26,7 +26,7 @@ from stores.database import Document
 from tests.benchmarks.ingest import bodies_of, cut, pairs_of_stock
 from tests.benchmarks.servers import LoomQL, server
 from tests.benchmarks.sides import Connection
-from tests.benchmarks.spans import SPANS, Copies, Traces, converted, load
+from tests.benchmarks.spans import SPANS, TEMPLATES, Copies, Traces, converted, load
 from tests.benchmarks.timing import Clock, clock_of
 from tests.faults.mongods import one_mongod
 
@@ -78,6 +78,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=CALLS, help="calls that exist before (default: %(default)s)")
     parser.add_argument("--only", choices=("pages", "processes"), help="print this table alone")
     options = parser.parse_args()
+    if options.calls < (least := TEMPLATES * SPANS):
+        parser.error(f"--calls must be {least:,} or more: the later calls repeat the content of so many")
     if options.only != "processes":
         print_pages(options.calls)
     if options.only != "pages":
