@@ -140,9 +140,13 @@ async def test_compressed_index_replaces_one_with_the_same_keys(database: Databa
 
 async def compressed(database: Database, collection: str) -> set[str]:
     """Return the names of the indexes of a collection that MongoDB compresses."""
-    [stats] = await database.calls.database[collection].aggregate([{"$collStats": {"storageStats": {}}}]).to_list(None)
-    details = stats["storageStats"]["indexDetails"].items()
-    return {name for name, each in details if "block_compressor=zstd" in each["creationString"]}
+    of_shards = database.calls.database[collection].aggregate([{"$collStats": {"storageStats": {}}}])
+    return {
+        name
+        async for stats in of_shards
+        for name, each in stats["storageStats"]["indexDetails"].items()
+        if "block_compressor=zstd" in each["creationString"]
+    }
 
 
 @pytest.mark.parametrize("collection", EXPECTED)
