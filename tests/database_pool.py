@@ -35,6 +35,8 @@ class DatabasePool:
         self._client = client
         self._free: list[str] = []
         self._is_cluster = client.admin.command("hello").get("msg") == "isdbgrid"
+        found = client.topology_description.server_descriptions() if self._is_cluster else ()
+        self._routers = [MongoClient[Document](*address) for address in found]
 
     def take(self) -> str:
         """Return the name of a database that no other test uses."""
@@ -47,7 +49,22 @@ class DatabasePool:
                 self._client.drop_database(name)
                 return
             self._make_again(name)
+        self._tell_routers()
         self._free.append(name)
+
+    def _tell_routers(self) -> None:
+        """Tell each router the time of the last deletion.
+
+        A router that has not heard of it reads the documents of the last test, and its new streams show the deletions.
+        """
+        with self._client.start_session() as session:
+            self._client.admin.command("ping", session=session)
+            time = session.cluster_time
+        for router in self._routers:
+            with router.start_session() as session:
+                if time is not None:
+                    session.advance_cluster_time(time)
+                router.admin.command("ping", session=session)
 
     def empty(self, name: str, max_documents: float = math.inf) -> bool:
         """Empty a database and return True; return False if its indexes changed or it holds too many documents."""
@@ -67,6 +84,8 @@ class DatabasePool:
         for name in self._free:
             self._client.drop_database(name)
         self._free.clear()
+        for router in self._routers:
+            router.close()
 
     def _built(self) -> str:
         name = f"test_{uuid.uuid4().hex[:16]}"
