@@ -21,9 +21,6 @@ async def main(arguments: Sequence[str]) -> int:
     sys.stderr.write(f"{origin()}\n")
     sys.stdout.write(f"{HEAD}\n")
     is_bad = False
-    for fault in faults.ON_REPLICA_SETS:
-        if fault.why_left_out:
-            sys.stderr.write(f"left out: {fault}: {fault.why_left_out}\n")
     async for row in _rows(given.words, is_short=given.short):
         sys.stdout.write(f"{line(row)}\n")
         sys.stdout.flush()
@@ -34,8 +31,7 @@ async def main(arguments: Sequence[str]) -> int:
 
 async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
     def chosen(among: Sequence[Fault]) -> list[Fault]:
-        named = [fault for fault in among if not words or any(word in fault.name for word in words)]
-        return [fault for fault in named if not fault.why_left_out]
+        return [fault for fault in among if not words or any(word in fault.name for word in words)]
 
     async def run(trial: Trial, fault: Fault, target: object) -> Row:
         seconds = fault.short_seconds if is_short else fault.full_seconds

@@ -14,7 +14,6 @@ from tests.app.command import mongod_pid
 from tests.faults.mongods import ReplicaSet
 from tests.faults.serving import Serving
 from tests.faults.toxic_proxy import Toxic, ToxicProxy
-from tests.shared_by_workers import TOPOLOGY
 
 _WRITES: Final = ["insert", "update", "delete", "findAndModify", "commitTransaction"]
 _READS: Final = ["find", "aggregate", "count", "getMore"]
@@ -39,13 +38,6 @@ class Fault:
     """True if mongod may end after the fault, and then is away for some seconds."""
     is_short: bool = True
     """True if the test run includes the fault; a run at full length includes all faults."""
-    not_on_cluster: str = ""
-    """Reason for which the fault is left out on a cluster, where its result would be that of the stand-in router."""
-
-    @property
-    def why_left_out(self) -> str:
-        """Reason for which this run leaves the fault out; empty if it runs."""
-        return self.not_on_cluster if TOPOLOGY == "cluster" else ""
 
     def __str__(self) -> str:
         return self.name
@@ -152,7 +144,6 @@ LOSSES: Final = (
     Fault("kill -9 of two of three members, which restart", _lose_the_majority, 3, 30, is_short=False),
     Fault("SIGSTOP of the primary", _halt_the_primary, 4, 20, is_short=False),
 )
-_DONE_TWICE: Final = "the driver repeats the write, and the stand-in router does it twice; mongos does it once"
 REFUSALS: Final = (
     Fault("MongoDB closes the connection at each write", _failing(_WRITES, closeConnection=True), 0.5, 5),
     Fault("MongoDB closes the connection at each read", _failing(_READS, closeConnection=True), 0.5, 5),
@@ -163,14 +154,12 @@ REFUSALS: Final = (
         _failing(_WRITES[:4], **_unconfirmed(_STEPPED_DOWN)),
         0.5,
         5,
-        not_on_cluster=_DONE_TWICE,
     ),
     Fault(
         "MongoDB does not confirm writes: shutting down",
         _failing(_WRITES, **_unconfirmed(_SHUTDOWN)),
         0.5,
         5,
-        not_on_cluster=_DONE_TWICE,
     ),
     Fault("MongoDB interrupts writes", _failing(_WRITES, errorCode=_INTERRUPTED), 0.5, 5),
     Fault("MongoDB refuses writes: disk full", _failing(_WRITES, errorCode=_DISK_FULL), 0.5, 5),

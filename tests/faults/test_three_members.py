@@ -21,7 +21,7 @@ CALLS = 200
 SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
 
 LOSSES = [fault for fault in faults.LOSSES if fault.is_short]
-REFUSALS = [fault for fault in faults.REFUSALS if fault.is_short and not fault.why_left_out]
+REFUSALS = [fault for fault in faults.REFUSALS if fault.is_short]
 
 
 async def test_network_faults_lose_no_data(stage: Three) -> None:

@@ -4,9 +4,9 @@ It speaks MongoDB's wire protocol to clients, and sends each command on to a sha
 the router's commands under other names, because it routes itself where it asks other shards: `clusterFind` and the
 others of CLUSTER_COMMANDS.
 
-By MongoDB's own code run, outside transactions: find, aggregate, getMore, insert, update, delete and, on 6.0, their
-explain, with the shards that they reach, the merge of results, and all that a router refuses. Its own are also the
-two-phase commit, `shardCollection`, splits, moves of ranges, and drops.
+By MongoDB's own code run, outside transactions: find, aggregate, getMore, writes that are not retryable and, on 6.0,
+their explain, with the shards that they reach, the merge of results, and all that a router refuses. Its own are also
+the two-phase commit, `shardCollection`, splits, moves of ranges, and drops.
 
 By the code below run, so look here first if a test fails only on the cluster:
 
@@ -14,11 +14,11 @@ By the code below run, so look here first if a test fails only on the cluster:
 - Statements of a transaction: `Chunks` chooses their shards, from a table up to a second old. They have its version, so
   that a shard refuses an old one and leaves out what it does not own. An aggregation that concerns several shards runs
   outside the transaction and does not see its writes.
+- `Chunks` also chooses the shards of a retryable write. They have the number of each statement, and so do none twice.
 - Outside transactions, findAndModify asks one shard, by its query. A count or distinct runs as an aggregation.
 - On 7.0, each shard explains a find, or an aggregation up to its first join, and the plans are put together.
 - Index commands go to every shard of the collection, killSessions to all shards; a command that is not named here goes
   to the primary shard of its database as it is.
-- Retryable writes are not: a write that a client sends twice is done twice, except findAndModify.
 - The cluster time is the latest that this router has seen. A snapshot without a time gets that one.
 - If the primary of a shard goes, a read is repeated, and a write fails as unreachable, with the labels of mongos. The
   next command waits for another primary. An end of a transaction that another router began goes to the shard that knows
@@ -57,11 +57,11 @@ CLUSTER_COMMANDS: Final = {
 }
 """The names that a shard has for the router's commands."""
 
-_WRITES: Final = ("insert", "update", "delete")
+_STATEMENTS: Final = {"insert": "documents", "update": "updates", "delete": "deletes"}
+_WRITES: Final = tuple(_STATEMENTS)
 _ONCE: Final = ("autocommit", "txnNumber", "getMore", *_WRITES)
 """Names in commands that a router does not repeat if the primary of a shard goes."""
 
-_SECTIONS: Final = ("documents", "updates", "deletes")
 _HISTORY: Final = "minSnapshotHistoryWindowInSeconds"
 _STALE: Final = (13388, 249, 150, 63)
 """Error codes of a routing table that is out of date; a router then reads it again and repeats the command."""
@@ -72,6 +72,9 @@ _HELLO_SECONDS: Final = 1.0
 """Less than the time for which LoomQL waits for a new connection, since the hello of a client asks a shard."""
 _NO_PRIMARY: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
 """Error codes of a member that is not the primary (any more)."""
+
+_UNSHARDED: Final = {"e": ObjectId(bytes(12)), "t": Timestamp(0, 0), "v": Timestamp(0, 0)}
+"""Version of a collection that is not sharded; a shard refuses it once the collection is."""
 
 _UNREACHABLE: Final = 6
 _NO_TRANSACTION: Final = 251
@@ -116,7 +119,7 @@ def _read_message(connection: socket.socket) -> tuple[int, int, bytes]:
 
 def _message(body: Mapping[str, Any], identity: int, answers: int = 0) -> bytes:
     # All writes of a command may be larger than one document.
-    sections = {name: body[name] for name in _SECTIONS if name in body}
+    sections = {name: body[name] for name in _STATEMENTS.values() if name in body}
     others = {name: value for name, value in body.items() if name not in sections}
     content = b"\0\0\0\0\0" + bson.encode(others, codec_options=_RAW)
     for name, documents in sections.items():
@@ -295,6 +298,15 @@ class Chunks:
             found |= {shard for low, high, shard in self._ranges if low <= last and first < high}
         return sorted(found)
 
+    def shards_of_write(self, name: str, statement: Mapping[str, Any]) -> list[str]:
+        """Return the shards that a statement of an insert, update or delete concerns."""
+        return [self.shard_of(statement)] if name == "insert" else self.shards_of(statement["q"])
+
+    def is_for_one(self, statement: Mapping[str, Any]) -> bool:
+        """Return whether a statement gives the key of its document or, unless it may insert one, its `_id`."""
+        match = statement["q"]
+        return self.is_one_document(match) or (not statement.get("upsert") and len(_given(match, "_id") or ()) == 1)
+
     def is_one_document(self, match: Mapping[str, Any]) -> bool:
         """Return whether a filter gives one value to each field of the key."""
         return all(len(_given(match, name) or ()) == 1 for name in self._key)
@@ -391,6 +403,13 @@ class Router:
             self._client.admin.command(order | ({"primaryShardId": on} if on else {}))
             found = self.database(name)
         return found["primary"] if found else self.through
+
+    def version(self, database: str, chunks: Chunks | None, shard: str) -> Document:
+        """Return what a command must name so that a shard refuses it if this router's table is out of date."""
+        if chunks:
+            return chunks.version(shard)
+        found = self.database(database)
+        return {"shardVersion": _UNSHARDED, "databaseVersion": found["version"]} if found else {}
 
     def administer(self, name: str, body: Document, link: "Session") -> Document:
         """Do a command that changes where documents are."""
@@ -551,20 +570,19 @@ class Transaction:
             return _error(28769, "$lookup of a sharded collection within a transaction")
         chunks = router.chunks(f"{database}.{body[name]}") if isinstance(body[name], str) else None
         if not chunks:
-            return self._ask(session, primary, body)
+            return self._ask(session, primary, body, router.version(database, None, primary))
         match name:
-            case "insert":
-                return self._insert(session, body, chunks)
-            case "update" | "delete":
+            case "insert" | "update" | "delete":
                 return self._write(session, name, body, chunks)
             case "find":
                 return self._find(session, body, chunks)
             case "aggregate":
                 return self._aggregate(session, body, chunks)
-        return self._ask(session, chunks.shards_of(body["query"])[0], body, chunks)  # findAndModify
+        shard = chunks.shards_of(body["query"])[0]
+        return self._ask(session, shard, body, chunks.version(shard))  # findAndModify
 
-    def _ask(self, session: "Session", shard: str, body: Document, chunks: Chunks | None = None) -> Document:
-        body = body | (chunks.version(shard) if chunks else {})
+    def _ask(self, session: "Session", shard: str, body: Document, version: Document | None = None) -> Document:
+        body = body | (version or {})
         if shard not in self._shards:
             body = body | {"startTransaction": True}
             body |= {"readConcern": self._concern} if self._concern else {}
@@ -579,44 +597,29 @@ class Transaction:
             self._cursors[reply["cursor"]["id"]] = shard
         return reply
 
-    def _insert(self, session: "Session", body: Document, chunks: Chunks) -> Document:
-        parts: dict[str, list[Any]] = {}
-        for document in body["documents"]:
-            parts.setdefault(chunks.shard_of(document), []).append(document)
-        inserted = 0
-        reply: Document = {"ok": 1.0}
-        for shard, documents in parts.items():
-            reply = self._ask(session, shard, body | {"documents": documents}, chunks)
-            if reply["ok"] != 1.0 or "writeErrors" in reply:
-                return reply
-            inserted += reply["n"]
-        return reply | {"n": inserted}
-
     def _write(self, session: "Session", name: str, body: Document, chunks: Chunks) -> Document:
-        total: Document = {"n": 0} | ({"nModified": 0} if name == "update" else {})
-        reply: Document = {"ok": 1.0}  # a filter may allow no value, and so concern no shard
-        for index, statement in enumerate(body[f"{name}s"]):
-            shards = chunks.shards_of(statement["q"])
+        statements = body[_STATEMENTS[name]]
+        for statement in statements if name != "insert" else ():
             is_multi = statement.get("multi") or statement.get("limit") == 0
             if statement.get("upsert") and not chunks.is_one_document(statement["q"]):
                 return _error(61, "Failed to target upsert by query :: could not extract exact shard key")
-            if len(shards) > 1 and not is_multi and "_id" not in statement["q"]:
+            if len(chunks.shards_of(statement["q"])) > 1 and not is_multi and "_id" not in statement["q"]:
                 return _error(72 if name == "update" else 61, f"a single {name} must give _id or the shard key")
+        total = _Total(name)
+        targets = [chunks.shards_of_write(name, statement) for statement in statements]
+        for shards, places, part in _batches(name, body, targets, in_order=False):
             for shard in shards:
-                reply = self._ask(session, shard, body | {f"{name}s": [statement]}, chunks)
-                if reply["ok"] != 1.0 or "writeErrors" in reply:
+                reply = self._ask(session, shard, part, chunks.version(shard))
+                if reply["ok"] != 1.0:
                     return reply
-                for count in ("n", "nModified"):
-                    if count in reply:
-                        total[count] = total.get(count, 0) + reply[count]
-                for upserted in reply.pop("upserted", ()):
-                    total.setdefault("upserted", []).append({"index": index, "_id": upserted["_id"]})
-        return reply | total
+                if not total.add(reply, places):
+                    return total.reply
+        return total.reply
 
     def _find(self, session: "Session", body: Document, chunks: Chunks) -> Document:
         shards = chunks.shards_of(body.get("filter", {}))
         if len(shards) == 1:
-            return self._ask(session, shards[0], body, chunks)
+            return self._ask(session, shards[0], body, chunks.version(shards[0]))
         skip, limit, order = body.get("skip", 0), abs(body.get("limit", 0)), body.get("sort") or {}
         command = {name: value for name, value in body.items() if name not in ("skip", "singleBatch", "limit")}
         command |= {"batchSize": _WHOLE} | ({"limit": skip + limit} if limit else {})
@@ -625,7 +628,7 @@ class Transaction:
             command["projection"] = body.get("projection") or {}
         rows: list[Document] = []
         for shard in shards:
-            reply = self._ask(session, shard, command, chunks)
+            reply = self._ask(session, shard, command, chunks.version(shard))
             if reply["ok"] != 1.0:
                 return reply
             if reply["cursor"]["id"]:
@@ -641,7 +644,7 @@ class Transaction:
         shards = chunks.shards_of(pipeline[0].get("$match", {}) if pipeline else {})
         others = not all(map(_JOINING.isdisjoint, pipeline))
         if len(shards) == 1 and (not others or shards[0] == session.router.primary(body["$db"])):
-            return self._ask(session, shards[0], body, chunks)
+            return self._ask(session, shards[0], body, chunks.version(shards[0]))
         outside = {name: value for name, value in body.items() if name not in ("autocommit", "txnNumber", "lsid")}
         reply = session.route("aggregate", outside | {"cursor": {"batchSize": _WHOLE}})
         if reply["ok"] == 1.0 and reply["cursor"]["id"]:
@@ -669,6 +672,43 @@ class Transaction:
                 if reply["ok"] != 1.0:
                     break
         return reply
+
+
+# --- writes ----------------------------------------------------------------------------------------------------------
+
+
+def _batches(
+    name: str, body: Document, targets: Sequence[list[str]], *, in_order: bool
+) -> Iterator[tuple[list[str], list[int], Document]]:
+    """Yield the shards of each part of a write, the places of its statements in the whole, and its command."""
+    places: Sequence[int] = range(len(targets))
+    if not in_order:
+        places = sorted(places, key=targets.__getitem__)
+    for shards, group in itertools.groupby(places, targets.__getitem__):
+        chosen = [*group]
+        lists = [each for each in (_STATEMENTS[name], "stmtIds") if each in body]
+        yield shards, chosen, body | {each: [body[each][place] for place in chosen] for each in lists}
+
+
+class _Total:
+    """The reply to a write, put together from those of the shards."""
+
+    def __init__(self, name: str) -> None:
+        self.reply: Document = {"n": 0, "ok": 1.0} | ({"nModified": 0} if name == "update" else {})
+
+    def add(self, reply: Mapping[str, Any], places: Sequence[int]) -> bool:
+        """Add a shard's reply to the statements at some places of the write; return whether all succeeded."""
+        whole = self.reply
+        for count in ("n", "nModified"):
+            if count in whole:
+                whole[count] += reply.get(count, 0)
+        for part in ("upserted", "writeErrors"):
+            if part in reply:
+                whole.setdefault(part, []).extend({**each, "index": places[each["index"]]} for each in reply[part])
+        whole |= {part: reply[part] for part in ("$clusterTime", "writeConcernError") if part in reply}
+        if time := reply.get("operationTime"):
+            whole["operationTime"] = max(time, whole.get("operationTime", time))
+        return "writeErrors" not in reply
 
 
 def _sort(rows: list[Document], directions: Sequence[int]) -> None:
@@ -825,8 +865,38 @@ class Session(threading.Thread):
         return self.ask(self.router.primary(body["$db"], create=name == "create"), body)
 
     def _write(self, name: str, body: Document) -> Document:
-        self.router.primary(body["$db"], create=True)
-        return self.route(name, body)
+        primary = self.router.primary(body["$db"], create=True)
+        if "txnNumber" not in body:
+            return self.route(name, body)
+        statements = body[_STATEMENTS[name]]
+        body = body | {"stmtIds": [*range(len(statements))]}  # no driver sends its own
+        for attempt in range(_ATTEMPTS):
+            chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
+            if chunks and name != "insert" and not all(map(chunks.is_for_one, statements)):
+                return self.route(name, body)  # MongoDB refuses it
+            targets = [chunks.shards_of_write(name, each) if chunks else [primary] for each in statements]
+            reply = self._write_once(name, body, targets, chunks)
+            if not any(each.get("code") in _STALE for each in reply.get("writeErrors", ())):
+                break
+            self.router.forget_chunks()
+            time.sleep(0.02 * attempt)
+        if reply.get("writeConcernError", {}).get("code") in _NO_PRIMARY:
+            reply["errorLabels"] = [_RETRYABLE]
+        return reply
+
+    def _write_once(self, name: str, body: Document, targets: Sequence[list[str]], chunks: Chunks | None) -> Document:
+        """Do a retryable write; a shard leaves out the statements that it has done, and counts them again."""
+        total, in_order = _Total(name), body.get("ordered", True)
+        for shards, places, part in _batches(name, body, targets, in_order=in_order):
+            for shard in shards:
+                reply = self.ask(shard, part | self.router.version(body["$db"], chunks, shard))
+                if reply["ok"] != 1.0:
+                    failed = range(1 if in_order else len(places))
+                    failure = {"code": reply.get("code"), "errmsg": reply.get("errmsg")}
+                    reply = {"writeErrors": [{"index": index, **failure} for index in failed]}
+                if not total.add(reply, places) and in_order:
+                    return total.reply
+        return total.reply
 
     def _more(self, name: str, body: Document) -> Document:
         stream = self.router.streams.get(body[name])
@@ -887,12 +957,11 @@ class Session(threading.Thread):
     def _find_and_modify(self, name: str, body: Document) -> Document:
         for _ in range(_ATTEMPTS):
             chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
-            if not chunks:
-                return self.ask(self.router.primary(body["$db"], create=True), body)
-            if not chunks.is_one_document(body["query"]):
+            if chunks and not chunks.is_one_document(body["query"]):
                 return _error(61, "Query for sharded findAndModify must contain the shard key")
-            shard = chunks.shards_of(body["query"])[0]
-            reply = self.ask(shard, body | chunks.version(shard))
+            primary = self.router.primary(body["$db"], create=True)
+            shard = chunks.shards_of(body["query"])[0] if chunks else primary
+            reply = self.ask(shard, body | self.router.version(body["$db"], chunks, shard))
             if reply.get("code") not in _STALE:
                 break
             self.router.forget_chunks()

@@ -1,6 +1,6 @@
 """Tests of the kit: routers reach both shards, in and outside transactions, and refuse what mongos refuses."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 from bson import Int64
@@ -108,6 +108,33 @@ def test_transaction_that_another_router_began_has_its_outcome(running: Cluster,
             [row] = one[name].calls.aggregate([{"$count": "number"}], session=session)
 
     assert row == {"number": len(CALLS)}
+
+
+def test_write_that_two_routers_send_is_done_once_although_documents_move(running: Cluster, name: str) -> None:
+    """A client repeats a retryable write through another router if the first one goes."""
+    keys = [{"project_id": PROJECT, "id": call["id"]} for call in CALLS]
+    more = {"$inc": {"number": 1}}
+    writes = [
+        ({"insert": "calls", "documents": CALLS, "ordered": False}, 100),
+        ({"update": "calls", "updates": [{"q": key, "u": more} for key in keys]}, 100),
+        ({"update": "calls", "updates": [{"q": {"_id": "003"}, "u": more}]}, 1),
+        ({"update": "unsharded", "updates": [{"q": {"_id": "new"}, "u": more, "upsert": True}]}, 1),
+        ({"delete": "calls", "deletes": [{"q": key, "limit": 1} for key in keys[50:]]}, 50),
+    ]
+    with Client(running.uri_of(0)) as client, client.start_session() as session, ExitStack() as stack:
+        clock = Clock(client.admin.command("ping"))
+        links = [stack.enter_context(closing(Link(router, clock))) for router in running.routers]
+        for number, (write, count) in enumerate(writes):
+            command = write | {"lsid": session.session_id, "txnNumber": Int64(number), "$db": name}
+
+            assert links[0].ask(command)["n"] == count
+            if count > 1:
+                move_some(client, name)
+            assert links[1].ask(command)["n"] == count
+
+        numbers = {row["_id"]: row["number"] for row in client[name].calls.find()}
+        assert numbers == {call["_id"]: call["number"] + 1 for call in CALLS[:50]} | {"003": 5}
+        assert client[name].unsharded.find_one() == {"_id": "new", "number": 1}
 
 
 def test_write_that_concerns_no_shard_changes_nothing_in_a_transaction(running: Cluster, name: str) -> None:
