@@ -114,7 +114,7 @@ def test_write_that_two_routers_send_is_done_once_although_documents_move(runnin
     """A client repeats a retryable write through another router if the first one goes."""
     keys = [{"project_id": PROJECT, "id": call["id"]} for call in CALLS]
     more = {"$inc": {"number": 1}}
-    writes = [
+    writes: list[tuple[dict[str, object], int]] = [
         ({"insert": "calls", "documents": CALLS, "ordered": False}, 100),
         ({"update": "calls", "updates": [{"q": key, "u": more} for key in keys]}, 100),
         ({"update": "calls", "updates": [{"q": {"_id": "003"}, "u": more}]}, 1),
