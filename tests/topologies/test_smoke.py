@@ -1,37 +1,36 @@
 """A smoke test of a replica set and of a cluster: the demo, documented queries, a lost primary, a backup, a purge."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app import demo
-from app.backups import restore, write_backup
-from app.commands.server import load_demo
-from app.server.application import create_app
-from app.settings import Settings
+from app.demo import PROJECT_ID
 from stores.calls import CallsStore
 from stores.database import Database
-from stores.purges import PurgeReport, PurgesStore
-from stores.timings import DEFAULT_TIMINGS
+from tests.app.command import loomql, serving
+from tests.app.command import start as start_command
 from tests.docs.conftest import answer
 from tests.docs.test_examples import OF_DEMO, is_empty
 from tests.faults.mongods import ReplicaSet, replica_set
 from tests.faults.watching import surely
-from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.purges.test_purging import counted
 from tests.topologies.cluster import Client, Cluster
 
-THREADS = 25
-"""Conversations of the demo; a sixth of them is enough for each documented query to find something."""
+PROGRAM = (sys.executable, "-c", "from app import cli, demo; demo.THREADS = 25; raise SystemExit(cli.main())")
+"""The command with a sixth of the demo's conversations, enough for each documented query to find something."""
 
 DOCUMENTED, FIRST = "chat-ff72520d-31df", "chat-263ba13a-8b83"
 """A conversation in the documentation that is not among them, and the first one, which the test asks for instead."""
+
+PURGE_SECONDS = 180
+"""More than a purge waits for writers, forty seconds."""
 
 CALL = "query ($p: ID!, $id: ID!) { call(projectId: $p, id: $id) { status } callsStats(projectId: $p) { count } }"
 
@@ -56,15 +55,15 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     yield Stage((running.uri_of(0), running.uri_of(1)), running.shards[-1], request.getfixturevalue("name"))
 
 
-def test_topology_serves_survives_and_restores(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "THREADS", THREADS)
-    load_demo(Settings(mongodb_database=stage.name), stage.uris[0])
+def test_topology_serves_survives_and_restores(stage: Stage, tmp_path: Path) -> None:
+    settings = [{"LOOMQL_MONGODB_URI": uri, "LOOMQL_MONGODB_DATABASE": stage.name} for uri in stage.uris]
     with ExitStack() as stack:
-        clients = []
-        for uri in stage.uris:
-            app = create_app(Settings(mongodb_uri=uri, mongodb_database=stage.name))
-            address = stack.enter_context(live_server(app))
-            clients.append(stack.enter_context(httpx.Client(base_url=f"http://{address}", timeout=60)))
+        of_demo = stack.enter_context(serving(tmp_path / "one", "--demo", program=PROGRAM, **settings[0]))
+        servers = [of_demo, stack.enter_context(serving(tmp_path / "two", **settings[1]))]
+        clients = [
+            stack.enter_context(httpx.Client(base_url=server.url.removesuffix("/graphql"), timeout=60))
+            for server in servers
+        ]
         for number, (page, document) in enumerate(OF_DEMO):
             found = answer(clients[number % 2], document.replace(DOCUMENTED, FIRST))
             assert "errors" not in found, f"{page}: {found['errors']}"
@@ -79,18 +78,26 @@ def test_topology_serves_survives_and_restores(stage: Stage, tmp_path: Path, mon
             assert found["data"] == {"call": {"status": "SUCCESS"}, "callsStats": {"count": 2}}, found
 
     stage.members.wait_until_whole()
+    restored = f"{stage.name}_restored"
     with Client(stage.uris[1]) as mongo:
-        of_demo = {"project_id": demo.PROJECT_ID}
-        count = mongo[stage.name]["calls"].count_documents(of_demo)
-        write_backup(mongo, stage.name, tmp_path / "backup", is_own=False)
-        report = asyncio.run(purge(stage))
-        restored = f"{stage.name}_restored"
-        restore(mongo, restored, tmp_path / "backup")
+        listed = {"project_id": PROJECT_ID}
+        count = mongo[stage.name]["calls"].count_documents(listed)
+        succeed("backup", str(tmp_path / "backup"), **settings[1])
+        purging = start_command(
+            tmp_path / "purge", "project", "purge", PROJECT_ID, "--confirm", PROJECT_ID, **settings[0]
+        )
+        succeed("restore", str(tmp_path / "backup"), **settings[1] | {"LOOMQL_MONGODB_DATABASE": restored})
 
-        assert report.removed.calls == count > 0
-        assert mongo[stage.name]["calls"].count_documents(of_demo) == 0
-        assert mongo[restored]["calls"].count_documents(of_demo) == count
+        assert purging.wait(PURGE_SECONDS) == 0, (tmp_path / "purge").read_text()
+        assert mongo[restored]["calls"].count_documents(listed) == count > 0
         mongo.drop_database(restored)
+    assert asyncio.run(left(stage)) == {}
+
+
+def succeed(*arguments: str, **environment: str) -> None:
+    """Run a command that must succeed."""
+    done = loomql(*arguments, **environment)
+    assert done.returncode == 0, done.stderr
 
 
 async def write(stage: Stage) -> None:
@@ -101,11 +108,10 @@ async def write(stage: Stage) -> None:
         database.close()
 
 
-async def purge(stage: Stage) -> PurgeReport:
-    """Purge the demo; no writer is left that the purge has to wait for."""
-    timings = replace(DEFAULT_TIMINGS, registry_lag_seconds=0, write_margin_seconds=0)
-    database = Database.open(stage.uris[0], stage.name, timings=timings)
-    report = await PurgesStore(database).purge(demo.PROJECT_ID, demo.PROJECT_ID)
-    assert await counted(database, demo.PROJECT_ID) == {}
-    database.close()
-    return report
+async def left(stage: Stage) -> dict[str, int]:
+    """Count what a purge has left of the demo."""
+    database = Database.open(stage.uris[0], stage.name)
+    try:
+        return await counted(database, PROJECT_ID)
+    finally:
+        database.close()
