@@ -55,8 +55,11 @@ class DatabasePool:
     def _tell_routers(self) -> None:
         """Tell each router the time of the last deletion.
 
-        A router that has not heard of it reads the documents of the last test, and its new streams show the deletions.
+        Snapshots of a router that has not heard of it show the documents of the last test, and its new streams tell of
+        the deletions.
         """
+        if not self._routers:
+            return
         with self._client.start_session() as session:
             self._client.admin.command("ping", session=session)
             time = session.cluster_time

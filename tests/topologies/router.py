@@ -14,15 +14,17 @@ By the code below run, so look here first if a test fails only on the cluster:
 - Statements of a transaction: `Chunks` chooses their shards, from a table up to a second old. They have its version, so
   that a shard refuses an old one and leaves out what it does not own. An aggregation that concerns several shards runs
   outside the transaction and does not see its writes.
-- `Chunks` also chooses the shards of a retryable write. They have the number of each statement, and so do none twice.
+- `Chunks` also chooses the shards of a retryable write. The shards get the number of each statement, and so do none
+  twice. A statement by `_id` alone goes to all shards; if its document has moved, a repetition counts it twice. A write
+  with a statement that a router refuses does nothing.
 - Outside transactions, findAndModify asks one shard, by its query. A count or distinct runs as an aggregation.
 - On 7.0, each shard explains a find, or an aggregation up to its first join, and the plans are put together.
 - Index commands go to every shard of the collection, killSessions to all shards; a command that is not named here goes
   to the primary shard of its database as it is.
 - The cluster time is the latest that this router has seen. A snapshot without a time gets that one.
-- If the primary of a shard goes, a read is repeated, and a write fails as unreachable, with the labels of mongos. The
-  next command waits for another primary. An end of a transaction that another router began goes to the shard that knows
-  its outcome.
+- If the primary of a shard goes, reads and retryable writes are repeated. Other writes fail as unreachable, with the
+  labels of mongos. The next command waits for another primary. An end of a transaction that another router began goes
+  to the shard that knows its outcome.
 - There are no authentication, TLS and compression.
 """
 
@@ -59,14 +61,16 @@ CLUSTER_COMMANDS: Final = {
 
 _STATEMENTS: Final = {"insert": "documents", "update": "updates", "delete": "deletes"}
 _WRITES: Final = tuple(_STATEMENTS)
-_ONCE: Final = ("autocommit", "txnNumber", "getMore", *_WRITES)
-"""Names in commands that a router does not repeat if the primary of a shard goes."""
+_ONCE: Final = ("autocommit", "getMore", *_WRITES)
+"""Names in commands that a router does not repeat if the primary of a shard goes, unless they are retryable writes."""
 
 _HISTORY: Final = "minSnapshotHistoryWindowInSeconds"
 _STALE: Final = (13388, 249, 150, 63)
 """Error codes of a routing table that is out of date; a router then reads it again and repeats the command."""
 
 _ATTEMPTS: Final = 8
+_REPEATS: Final = 3
+"""Number of times that a router repeats a retryable write whose primary went, or of which no majority is known."""
 _PRIMARY_SECONDS: Final = 20.0
 _HELLO_SECONDS: Final = 1.0
 """Less than the time for which LoomQL waits for a new connection, since the hello of a client asks a shard."""
@@ -302,10 +306,14 @@ class Chunks:
         """Return the shards that a statement of an insert, update or delete concerns."""
         return [self.shard_of(statement)] if name == "insert" else self.shards_of(statement["q"])
 
-    def is_for_one(self, statement: Mapping[str, Any]) -> bool:
-        """Return whether a statement gives the key of its document or, unless it may insert one, its `_id`."""
-        match = statement["q"]
-        return self.is_one_document(match) or (not statement.get("upsert") and len(_given(match, "_id") or ()) == 1)
+    def refusal(self, name: str, statement: Mapping[str, Any]) -> Document | None:
+        """Return the error of an update or delete of one document that a router cannot find by the filter."""
+        match, is_multi = statement["q"], statement.get("multi") or statement.get("limit") == 0
+        if statement.get("upsert") and not self.is_one_document(match):
+            return _error(61, "Failed to target upsert by query :: could not extract exact shard key")
+        if not is_multi and len(self.shards_of(match)) > 1 and len(_given(match, "_id") or ()) != 1:
+            return _error(72 if name == "update" else 61, f"a single {name} must give _id or the shard key")
+        return None
 
     def is_one_document(self, match: Mapping[str, Any]) -> bool:
         """Return whether a filter gives one value to each field of the key."""
@@ -600,14 +608,11 @@ class Transaction:
     def _write(self, session: "Session", name: str, body: Document, chunks: Chunks) -> Document:
         statements = body[_STATEMENTS[name]]
         for statement in statements if name != "insert" else ():
-            is_multi = statement.get("multi") or statement.get("limit") == 0
-            if statement.get("upsert") and not chunks.is_one_document(statement["q"]):
-                return _error(61, "Failed to target upsert by query :: could not extract exact shard key")
-            if len(chunks.shards_of(statement["q"])) > 1 and not is_multi and "_id" not in statement["q"]:
-                return _error(72 if name == "update" else 61, f"a single {name} must give _id or the shard key")
+            if refused := chunks.refusal(name, statement):
+                return refused
         total = _Total(name)
         targets = [chunks.shards_of_write(name, statement) for statement in statements]
-        for shards, places, part in _batches(name, body, targets, in_order=False):
+        for shards, places, part in _batches(name, body, targets, in_order=name != "insert"):
             for shard in shards:
                 reply = self._ask(session, shard, part, chunks.version(shard))
                 if reply["ok"] != 1.0:
@@ -767,14 +772,15 @@ class Session(threading.Thread):
                 try:
                     reply = self._answer(next(iter(body)), body)
                 except ShardLostError:
-                    if not body.keys().isdisjoint(_ONCE):
+                    is_retryable = "txnNumber" in body and "autocommit" not in body
+                    if not is_retryable and not body.keys().isdisjoint(_ONCE):
                         raise
                     reply = self._answer(next(iter(body)), body)
             except OperationFailure as error:
                 reply = {"ok": 0.0, **(error.details or {"errmsg": str(error), "code": error.code or 8})}
             except ShardLostError:
                 of_transaction = _TRANSIENT if "commitTransaction" not in body else _RETRYABLE
-                labels = [of_transaction] if "autocommit" in body else [_RETRYABLE] if "txnNumber" in body else []
+                labels = [of_transaction] if "autocommit" in body else []
                 reply = _error(_UNREACHABLE, "the primary of a shard went away", *labels)
             except (NotImplementedError, ValueError) as error:
                 reply = _error(8, f"the stand-in for a router cannot do this: {error}")
@@ -803,15 +809,12 @@ class Session(threading.Thread):
         """Have a shard do a command as a router."""
         # The name of the command comes first.
         command = {CLUSTER_COMMANDS[name]: body[name]}
-        command |= {key: value for key, value in body.items() if key not in (name, "txnNumber")}
+        command |= {key: value for key, value in body.items() if key != name}
         for attempt in range(_ATTEMPTS):
             reply = self.ask(self.router.through, command)
             if reply["ok"] == 1.0 or reply.get("code") not in _STALE:
                 break
             time.sleep(0.02 * attempt)
-        failure = reply if reply["ok"] != 1.0 else reply.get("writeConcernError", {})
-        if "txnNumber" in body and failure.get("code") in {*_NO_PRIMARY, _UNREACHABLE}:
-            reply["errorLabels"] = [_RETRYABLE]
         return reply
 
     def _hello(self, body: Document) -> Document:
@@ -849,7 +852,9 @@ class Session(threading.Thread):
             **dict.fromkeys(("getParameter", "setParameter"), self._set_parameter),
             **dict.fromkeys(("drop", "dropDatabase"), self._drop),
             **dict.fromkeys(("count", "distinct"), self._count),
-            **dict.fromkeys(("findAndModify", "findandmodify"), self._find_and_modify),
+            **dict.fromkeys(
+                ("findAndModify", "findandmodify"), lambda name, body: self._repeated(self._find_and_modify, name, body)
+            ),
             **dict.fromkeys(("createIndexes", "dropIndexes", "collMod", "planCacheClear"), self._on_each_shard),
             "getMore": self._more,
             "aggregate": self._aggregate,
@@ -865,31 +870,39 @@ class Session(threading.Thread):
         return self.ask(self.router.primary(body["$db"], create=name == "create"), body)
 
     def _write(self, name: str, body: Document) -> Document:
-        primary = self.router.primary(body["$db"], create=True)
-        if "txnNumber" not in body:
-            return self.route(name, body)
-        statements = body[_STATEMENTS[name]]
-        body = body | {"stmtIds": [*range(len(statements))]}  # no driver sends its own
+        self.router.primary(body["$db"], create=True)
+        return self._repeated(self._write_once, name, body) if "txnNumber" in body else self.route(name, body)
+
+    def _repeated(self, write: Callable[[str, Document], Document], name: str, body: Document) -> Document:
+        """Repeat a write if this router's table was old or, if it is retryable, while its primary leaves."""
+        again, lost = {*_STALE, *(_NO_PRIMARY if "txnNumber" in body else ())}, 0
         for attempt in range(_ATTEMPTS):
-            chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
-            if chunks and name != "insert" and not all(map(chunks.is_for_one, statements)):
-                return self.route(name, body)  # MongoDB refuses it
-            targets = [chunks.shards_of_write(name, each) if chunks else [primary] for each in statements]
-            reply = self._write_once(name, body, targets, chunks)
-            if not any(each.get("code") in _STALE for each in reply.get("writeErrors", ())):
+            reply = write(name, body)
+            failures = [reply, *reply.get("writeErrors", ()), reply.get("writeConcernError", {})]
+            codes = {failure.get("code") for failure in failures}
+            lost += not codes.isdisjoint(_NO_PRIMARY)
+            if lost > _REPEATS or codes.isdisjoint(again):
                 break
             self.router.forget_chunks()
             time.sleep(0.02 * attempt)
-        if reply.get("writeConcernError", {}).get("code") in _NO_PRIMARY:
-            reply["errorLabels"] = [_RETRYABLE]
+        reply.pop("errorLabels", None)  # a router repeats the write itself, and labels nothing for the driver
         return reply
 
-    def _write_once(self, name: str, body: Document, targets: Sequence[list[str]], chunks: Chunks | None) -> Document:
+    def _write_once(self, name: str, body: Document) -> Document:
         """Do a retryable write; a shard leaves out the statements that it has done, and counts them again."""
+        router, database = self.router, body["$db"]
+        primary, chunks = router.primary(database), router.chunks(f"{database}.{body[name]}")
+        statements = body[_STATEMENTS[name]]
+        body = body | {"stmtIds": [*range(len(statements))]}  # no driver sends its own
+        if chunks and name != "insert":
+            refusals = [(place, chunks.refusal(name, each)) for place, each in enumerate(statements)]
+            if errors := [{**refusal, "index": place} for place, refusal in refusals if refusal]:
+                return {"n": 0, "writeErrors": errors, "ok": 1.0}
         total, in_order = _Total(name), body.get("ordered", True)
+        targets = [chunks.shards_of_write(name, each) if chunks else [primary] for each in statements]
         for shards, places, part in _batches(name, body, targets, in_order=in_order):
             for shard in shards:
-                reply = self.ask(shard, part | self.router.version(body["$db"], chunks, shard))
+                reply = self.ask(shard, part | router.version(database, chunks, shard))
                 if reply["ok"] != 1.0:
                     failed = range(1 if in_order else len(places))
                     failure = {"code": reply.get("code"), "errmsg": reply.get("errmsg")}
@@ -955,17 +968,12 @@ class Session(threading.Thread):
         return self.ask(shard if colon else self.router.through, body | {"op": int(number)})
 
     def _find_and_modify(self, name: str, body: Document) -> Document:
-        for _ in range(_ATTEMPTS):
-            chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
-            if chunks and not chunks.is_one_document(body["query"]):
-                return _error(61, "Query for sharded findAndModify must contain the shard key")
-            primary = self.router.primary(body["$db"], create=True)
-            shard = chunks.shards_of(body["query"])[0] if chunks else primary
-            reply = self.ask(shard, body | self.router.version(body["$db"], chunks, shard))
-            if reply.get("code") not in _STALE:
-                break
-            self.router.forget_chunks()
-        return reply
+        chunks = self.router.chunks(f"{body['$db']}.{body[name]}")
+        if chunks and not chunks.is_one_document(body["query"]):
+            return _error(61, "Query for sharded findAndModify must contain the shard key")
+        primary = self.router.primary(body["$db"], create=True)
+        shard = chunks.shards_of(body["query"])[0] if chunks else primary
+        return self.ask(shard, body | self.router.version(body["$db"], chunks, shard))
 
     def _on_each_shard(self, name: str, body: Document) -> Document:
         primary = self.router.primary(body["$db"], create=name == "createIndexes")

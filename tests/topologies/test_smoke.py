@@ -79,18 +79,19 @@ def test_topology_serves_survives_and_restores(stage: Stage, tmp_path: Path) -> 
 
     stage.members.wait_until_whole()
     restored = f"{stage.name}_restored"
-    with Client(stage.uris[1]) as mongo:
+    with Client(stage.uris[1]) as mongo, ExitStack() as stack:
         listed = {"project_id": PROJECT_ID}
         count = mongo[stage.name]["calls"].count_documents(listed)
         succeed("backup", str(tmp_path / "backup"), **settings[1])
-        purging = start_command(
-            tmp_path / "purge", "project", "purge", PROJECT_ID, "--confirm", PROJECT_ID, **settings[0]
-        )
+        purge = ("project", "purge", PROJECT_ID, "--confirm", PROJECT_ID)
+        purging = start_command(tmp_path / "purge", *purge, **settings[0])
+        stack.callback(purging.kill)
+        stack.callback(mongo.drop_database, restored)
         succeed("restore", str(tmp_path / "backup"), **settings[1] | {"LOOMQL_MONGODB_DATABASE": restored})
 
         assert purging.wait(PURGE_SECONDS) == 0, (tmp_path / "purge").read_text()
+        assert f"{count:,}" in (tmp_path / "purge").read_text()
         assert mongo[restored]["calls"].count_documents(listed) == count > 0
-        mongo.drop_database(restored)
     assert asyncio.run(left(stage)) == {}
 
 
