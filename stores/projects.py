@@ -8,7 +8,15 @@ from functools import partial
 from typing import Any, Final
 
 from stores import ids, paging, times
-from stores.database import Collection, Database, content_store, database_query, database_write, project_registry
+from stores.database import (
+    Collection,
+    Database,
+    content_store,
+    database_query,
+    database_write,
+    long_database_write,
+    project_registry,
+)
 from stores.errors import BadInputError
 from stores.paging import Page, PageRequest, Row, starting_with
 from stores.query.fields import Field, FieldTable, Kind
@@ -187,7 +195,7 @@ class ProjectsStore:
         collection, match, path = self._sizes[name]
         return await _in_batches(project_ids, lambda batch: sum_each(collection, "project_id", batch, match, path))
 
-    @database_write
+    @long_database_write
     async def list_unlisted(self) -> int:
         """List projects that have documents but no entry in the registry; return their number.
 

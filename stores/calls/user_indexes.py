@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 from pymongo import ASCENDING
 
 from stores.calls.fields import CALL_FIELDS
-from stores.database import Database, database_query, database_write
+from stores.database import Database, database_query, long_database_write
 from stores.errors import BadInputError, ConflictError
 from stores.ids import check_project_id
 from stores.json import paths
@@ -94,7 +94,7 @@ class UserIndexes:
         self.database = database
         self._calls = database.calls
 
-    @database_write
+    @long_database_write
     async def add(self, index: UserIndex) -> bool:
         """Build an index and wait for it; False if it exists already, or if one for all projects does.
 
@@ -130,7 +130,7 @@ class UserIndexes:
                     sizes[index] = sizes.get(index, 0) + size
         return dict(sorted(sizes.items(), key=lambda item: (item[0].project_id or "", item[0].path)))
 
-    @database_write
+    @long_database_write
     async def drop(self, index: UserIndex) -> None:
         """Drop an index.
 

@@ -30,6 +30,7 @@ from stores.database.driver import (
     pool_stats,
     run_in_driver_thread,
     set_snapshot_time,
+    short_commands,
     time_of_shards,
 )
 from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
@@ -53,6 +54,7 @@ logger = logging.getLogger("loomql")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_NotStarted = Awaitable[_R] | Callable[[], Awaitable[_R]]
 
 _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
@@ -197,7 +199,7 @@ class Database(Collections):
         Raises:
             UnavailableError: if it does not answer within the timeout.
         """
-        await self.run_unchecked(self._database.command("ping"))
+        await self.run_unchecked(functools.partial(self._database.command, "ping"))
 
     async def ensure_indexes(self) -> None:
         """Build missing indexes of `stores.database.indexes` and drop retired ones; existing ones cost nothing.
@@ -294,26 +296,35 @@ class Database(Collections):
                 raise
             return set()
 
-    async def run(self, operation: Awaitable[_R]) -> _R:
+    async def run(self, operation: _NotStarted[_R], *, is_long: bool = False) -> _R:
         """Await a database operation, translate its driver errors and return its result.
 
         The operation may take any time while a writable server is known. Without one it fails after the timeout, even
         before it starts: the driver has few threads, and those waiting for a server block all others.
 
+        Args:
+            operation: a coroutine, or a function that starts the operation. Motor sends a command when its method is
+                called, so without the limits of this method.
+            is_long: True if one of its commands may take long, such as the build of an index; see `short_commands`.
+                A transaction or another `run` within the operation has its own limit.
+
         Raises:
-            UnavailableError: if no server is reachable within the timeout, or access is blocked.
+            UnavailableError: if no server is reachable within the timeout, a router does not answer, or access is
+                blocked.
         """
         self._check_not_blocked(operation)
-        return await self.run_unchecked(operation)
+        return await self.run_unchecked(operation, is_long=is_long)
 
-    async def run_unchecked(self, operation: Awaitable[_R]) -> _R:
+    async def run_unchecked(self, operation: _NotStarted[_R], *, is_long: bool = False) -> _R:
         """Await an operation like `run`, but also while access is blocked; for the check that blocks it.
 
         Raises:
-            UnavailableError: if no server is reachable within the timeout.
+            UnavailableError: if no server is reachable within the timeout, or a router does not answer.
         """
-        with translate_driver_errors():
-            task = asyncio.ensure_future(operation)
+        if asyncio.isfuture(operation):
+            raise TypeError("the operation has already started; pass a function that starts it")
+        with translate_driver_errors(), short_commands(are_short=not is_long):
+            task = asyncio.ensure_future(operation() if callable(operation) else operation)
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
@@ -322,7 +333,7 @@ class Database(Collections):
             finally:
                 task.cancel()
 
-    async def write(self, operation: Callable[[], Awaitable[_R]]) -> _R:
+    async def write(self, operation: Callable[[], Awaitable[_R]], *, is_long: bool = False) -> _R:
         """Run a write operation in a write slot, like `run`.
 
         Raises:
@@ -333,7 +344,7 @@ class Database(Collections):
             async with self.request_budget.writes.slot():
                 return await operation()
 
-        return await self.run(in_slot())
+        return await self.run(in_slot, is_long=is_long)
 
     async def query(self, operation: Awaitable[_R], started_at: float | None = None) -> _R:
         """Await a read operation, like `run`; all its commands share the time limit of one query.
@@ -389,7 +400,7 @@ class Database(Collections):
         """Refuse all access with `reason`, except through `run_unchecked`; an empty reason unblocks."""
         self._blocked_reason = reason
 
-    def _check_not_blocked(self, operation: Awaitable[object]) -> None:
+    def _check_not_blocked(self, operation: object) -> None:
         if self._blocked_reason:
             if asyncio.iscoroutine(operation):
                 operation.close()
@@ -485,6 +496,16 @@ def database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
     @functools.wraps(method)
     async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await store.database.write(lambda: method(store, *args, **kwargs))
+
+    return run
+
+
+def long_database_write(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
+    """Decorator: run a store's method in a write slot; its commands may take long, such as the build of an index."""
+
+    @functools.wraps(method)
+    async def run(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return await store.database.write(lambda: method(store, *args, **kwargs), is_long=True)
 
     return run
 

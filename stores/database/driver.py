@@ -57,7 +57,11 @@ _KILL_SECONDS: Final = 60.0
 """Time limit for killing a block's operations."""
 
 ROUTER_SECONDS: Final = 15.0
-"""Time for which a change stream waits for a router, which knows after ten seconds that a server hangs."""
+"""Time for which a short command waits for the answer of a router.
+
+The members of a shard elect another primary about ten seconds after theirs hangs (`electionTimeoutMillis`), so the
+repeated command reaches it.
+"""
 
 _SNAPSHOT: Final = ReadConcern("snapshot")
 _MAJORITY: Final = ReadConcern("majority")
@@ -416,39 +420,40 @@ def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: N
         _COMMANDS.reset(token)
 
 
-_IS_STREAM: Final[ContextVar[bool]] = ContextVar("is stream", default=False)
+_IS_SHORT: Final[ContextVar[bool]] = ContextVar("is short", default=False)
 
 
 @contextmanager
-def stream_commands() -> Iterator[None]:
-    """Context manager for the commands of a change stream: a router must answer each within `ROUTER_SECONDS`.
+def short_commands(*, are_short: bool = True) -> Iterator[None]:
+    """Context manager for commands that take seconds: a router must answer each within `ROUTER_SECONDS`.
 
     A router waits without end for a server that hangs, also once another member of its shard is the primary. The driver
-    finds a server that hangs, but not one behind a router. If the time is over, it continues the stream by another
-    connection.
+    finds a server that hangs, but not one behind a router. If the time is over, the driver repeats a read or a write
+    over another connection, and MongoDB does a repeated write once. A change stream continues after its last event.
 
-    Writes have no such limit: a router may do one that got no answer at any later time, after others that replace it.
+    The driver does not repeat an update or a delete of many documents. It fails, and as after any lost answer, a shard
+    that is slow may still do it. A primary that hung cannot, because the other members have elected another.
     """
-    token = _IS_STREAM.set(True)
+    token = _IS_SHORT.set(are_short)
     try:
         yield
     finally:
-        _IS_STREAM.reset(token)
+        _IS_SHORT.reset(token)
 
 
 class TrackingPool(Pool):
-    """A driver connection pool that records which connections each block uses, and limits commands of streams."""
+    """A driver connection pool that records which connections each block uses, and limits short commands."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._of_streams = copy(self.opts)
+        self._of_short_commands = copy(self.opts)
         # The driver has this option for all connections of a client only.
-        self._of_streams._PoolOptions__socket_timeout = ROUTER_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
+        self._of_short_commands._PoolOptions__socket_timeout = ROUTER_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _get_conn(self, *args: Any, **kwargs: Any) -> Connection:
         connection = self._tracked_connection(*args, **kwargs)
         if connection.is_mongos:
-            connection.opts = self._of_streams if _IS_STREAM.get() else self.opts
+            connection.opts = self._of_short_commands if _IS_SHORT.get() else self.opts
         return connection
 
     def _tracked_connection(self, *args: Any, **kwargs: Any) -> Connection:
@@ -470,7 +475,8 @@ class TrackingPool(Pool):
         commands = _COMMANDS.get()
         if commands is not None:
             commands.connections.discard((conn.address, conn.server_connection_id or 0))
-        if conn.closed and conn.opts is self._of_streams:
+        is_current = not self.stale_generation(conn.generation, conn.service_id)
+        if conn.closed and conn.opts is self._of_short_commands and is_current:
             self.reset_without_pause()  # a router may wait for a server that hangs on other connections, too
         super().checkin(conn)
 

@@ -13,6 +13,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Never, TypeVar
 
@@ -97,19 +98,12 @@ class Lease:
         """Store changes, and let other processes acquire the lease after a pause; False if the lease was lost."""
         free = {"holder": "$$REMOVE", "held_until": _end(pause_seconds) if pause_seconds else "$$REMOVE"}
         update = [{"$set": {**_values(changes or {}), **free}}]
-
-        async def write() -> bool:
-            return (await self._documents.update_one(self._held, update)).matched_count == 1
-
-        return await self.database.run(write())
+        released = await self.database.run(partial(self._documents.update_one, self._held, update))
+        return released.matched_count == 1
 
     async def remove(self) -> None:
         """Delete the document, because the work has ended; no effect if the lease is lost."""
-
-        async def write() -> None:
-            await self._documents.delete_one(self._held)
-
-        await self.database.run(write())
+        await self.database.run(partial(self._documents.delete_one, self._held))
 
     async def run(
         self,
@@ -171,13 +165,10 @@ class Lease:
     ) -> bool:
         update = [{"$set": {"holder": self._holder, "held_until": _end(self._seconds), **fields}}]
 
-        async def write() -> _Document | None:
-            return await self._documents.find_one_and_update(
-                match, update, upsert=upsert, return_document=ReturnDocument.AFTER, session=session
-            )
-
-        # A coroutine, because Motor's futures start at once, even if access to the database is blocked.
-        found = await (write() if session else self.database.run(write()))
+        after = ReturnDocument.AFTER
+        update_one = partial(self._documents.find_one_and_update, return_document=after, upsert=upsert, session=session)
+        write = partial(update_one, match, update)
+        found = await (write() if session else self.database.run(write))
         if found and not session:
             self.state = found
         return found is not None

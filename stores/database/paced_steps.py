@@ -36,7 +36,7 @@ async def run_paced(database: Database, steps: WorkSteps, pause: float, deadline
     try:
         while not is_past(deadline):
             started_at, is_running = monotonic(), True
-            is_done = await database.run(_advance(steps)) is _DONE
+            is_done = await database.run(_advance(steps), is_long=True) is _DONE
             is_running = False
             if is_done:
                 return True

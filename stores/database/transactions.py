@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
-from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, NetworkTimeout, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores import times
-from stores.database.driver import stop_sending_on_failure
+from stores.database.driver import is_cluster, short_commands, stop_sending_on_failure
 from stores.errors import ConflictError
 
 Session = AsyncIOMotorClientSession
@@ -48,19 +48,24 @@ async def run_transaction(
 
     Raises:
         ConflictError: if every attempt conflicts.
-        PyMongoError: if it fails otherwise, or with a transient error of the database in the last attempt.
+        PyMongoError: if it fails otherwise, with a transient error of the database in the last attempt, or if a router
+            does not answer in two attempts.
     """
+    timeouts = 0
     async with _session(client) as session:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with session.start_transaction(write_concern=concern):
-                    with stop_sending_on_failure():
-                        return await operation(session)
+                with short_commands():
+                    async with session.start_transaction(write_concern=concern):
+                        with stop_sending_on_failure():
+                            return await operation(session)
             except PyMongoError as error:
                 is_transient = error.has_error_label("TransientTransactionError") or isinstance(
                     error, DuplicateKeyError
                 )
-                if not is_transient or (attempt == _ATTEMPTS and not _is_conflict(error)):
+                # Each takes `ROUTER_SECONDS`, after which a router had the time to find another primary.
+                timeouts += isinstance(error, NetworkTimeout) and is_cluster(client.delegate)
+                if not is_transient or timeouts > 1 or (attempt == _ATTEMPTS and not _is_conflict(error)):
                     raise
             # Random pause, so that conflicting writers do not meet again.
             max_pause = min(0.005 * 2**attempt, _MAX_PAUSE_SECONDS)

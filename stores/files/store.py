@@ -183,7 +183,7 @@ class FilesStore:
 
         An upload is abandoned if it was not touched for `silent_seconds`.
         """
-        count = await self.database.run(uploads.sweep(self.database, silent_seconds))
+        count = await self.database.run(uploads.sweep(self.database, silent_seconds), is_long=True)
         await self.database.run(self._discard_removed())
         return count
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Final, Self
 
@@ -150,8 +151,8 @@ class Upload:
 
     async def begin(self) -> None:
         """Insert the upload's document."""
-        touched = {"$currentDate": {"touched_at": True}}
-        await self._database.run(self._database.file_uploads.update_one({"_id": self._id}, touched, upsert=True))
+        match, touched = {"_id": self._id}, {"$currentDate": {"touched_at": True}}
+        await self._database.run(partial(self._database.file_uploads.update_one, match, touched, upsert=True))
 
     async def __aenter__(self) -> Self:
         await self.begin()
@@ -179,7 +180,7 @@ class Upload:
             return
         self._touched = monotonic()
         match = {"_id": self._id, **ALIVE}
-        operation = self._database.file_uploads.update_one(match, {"$currentDate": {"touched_at": True}})
+        operation = partial(self._database.file_uploads.update_one, match, {"$currentDate": {"touched_at": True}})
         if not (await self._database.run(operation)).matched_count:
             raise ConflictError(_ABANDONED)
 
@@ -202,7 +203,7 @@ class Upload:
                 await self.discard()
                 return {}
             chunks = {"files_id": {"$in": [self._file_id(number) for number in duplicates]}}
-            await self._database.run(self._database.file_chunks.delete_many(chunks))
+            await self._database.run(partial(self._database.file_chunks.delete_many, chunks), is_long=True)
         raise ConflictError(conflict)
 
     async def _insert(self, files: dict[int, Document]) -> bool:
@@ -225,7 +226,7 @@ class Upload:
 
     async def discard(self) -> None:
         """Delete everything written."""
-        await self._database.run(discard(self._database, self._id))
+        await self._database.run(discard(self._database, self._id), is_long=True)
 
     def _file_id(self, file: int) -> str:
         return f"{self._id}.{file}"
@@ -233,7 +234,7 @@ class Upload:
     async def _flush(self) -> None:
         if self._chunks:
             chunks, self._chunks, self._bytes = self._chunks, [], 0
-            await self._database.run(self._database.file_chunks.insert_many(chunks, ordered=False))
+            await self._database.run(partial(self._database.file_chunks.insert_many, chunks, ordered=False))
 
 
 async def discard(database: Database, upload_id: str) -> None:

@@ -86,7 +86,7 @@ class CallsBackfill:
         Raises:
             UnavailableError: if no server is reachable; the next call continues.
         """
-        return await self._database.run(self._advance())
+        return await self._database.run(self._advance(), is_long=True)
 
     async def _advance(self) -> Progress | None:
         state = await self._upgrades.find_one({"_id": _ID}) or await self._start()

@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 from stores.calls import CallsStore
 from stores.calls.documents import StoredPart, stored_part
 from stores.concurrency.time_slices import cooperative
-from stores.database.error_translation import translate_driver_errors
 from stores.errors import BadInputError, ForbiddenError, IdTakenError, PayloadTooLargeError, StoreError
 from stores.feedback import MAX_BATCH, FeedbackStore, NewFeedback
 from stores.input_checks import MAX_NAME, check_length
@@ -156,18 +155,15 @@ class OtelStore:
         rejected = 0
         if parts := [part for record in records for part in record.parts]:
             existing = await self._calls.write_parts(parts)
-            await span_events.add_to_calls(self._calls, (part for part in parts if part.fields["_id"] in existing))
+            known = [part for part in parts if part.fields["_id"] in existing]
+            await self._calls.database.run(span_events.add_to_calls(self._calls, known))
         if events := [record for record in records if record.agent_event]:
-            with translate_driver_errors():
-                errors = await agents.write(
-                    self._calls, [record.agent_event for record in events if record.agent_event], wb_user_id
-                )
+            of_agents = [record.agent_event for record in events if record.agent_event]
+            errors = await self._calls.database.run(agents.write(self._calls, of_agents, wb_user_id))
             rejected += _reject(exported, events, errors)
         if messages := [record for record in records if record.span_event]:
-            with translate_driver_errors():
-                errors = await span_events.write(
-                    self._calls, [record.span_event for record in messages if record.span_event]
-                )
+            of_spans = [record.span_event for record in messages if record.span_event]
+            errors = await self._calls.database.run(span_events.write(self._calls, of_spans))
             rejected += _reject(exported, messages, errors)
         if annotated := [record for record in records if record.feedback]:
             errors = await self._create_feedback(annotated)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.app.command import mongod_pid
 from tests.faults.mongods import ReplicaSet
@@ -116,7 +116,7 @@ async def _lose_a_primary_that_is_alone(members: ReplicaSet) -> AsyncIterator[No
     await asyncio.to_thread(members.wait_until_whole)
 
 
-def _failing(commands: list[str], **how: object) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
+def _failing(commands: list[str], **how: Any) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def fail(members: ReplicaSet) -> AsyncIterator[None]:
         primary = await asyncio.to_thread(members.primary)
@@ -127,7 +127,7 @@ def _failing(commands: list[str], **how: object) -> Callable[[ReplicaSet], Abstr
 
 
 def _slow(
-    commands: list[str], milliseconds: int, **how: object
+    commands: list[str], milliseconds: int, **how: Any
 ) -> Callable[[ReplicaSet], AbstractAsyncContextManager[None]]:
     return _failing(commands, blockConnection=True, blockTimeMS=milliseconds, **how)
 

@@ -101,13 +101,17 @@ class Mongod:
             yield client
 
     @contextmanager
-    def failing(self, commands: list[str], **how: object) -> Iterator[None]:
-        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`."""
+    def failing(self, commands: list[str], times: int = 0, **how: object) -> Iterator[None]:
+        """Make commands of LoomQL fail by `failCommand` with options such as `closeConnection` and `errorCode`.
+
+        They fail `times` times; 0 means always.
+        """
         # A shard gets some commands from the stand-in for a router, under other names.
         names = commands + [CLUSTER_COMMANDS[name] for name in commands if name in CLUSTER_COMMANDS]
         data = {"failCommands": names, "appName": "loomql", **how}
         with self.client() as client:
-            client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+            mode = {"times": times} if times else "alwaysOn"
+            client.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
             try:
                 yield
             finally:

@@ -1,7 +1,9 @@
 """Writes to both shards: transactions create no collections, and a shard that hangs does not hold up the client."""
 
 import asyncio
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing
+from functools import partial
 from signal import SIGCONT, SIGSTOP
 from threading import Event, Timer
 
@@ -13,10 +15,13 @@ from stores.database.transactions import Session
 from stores.errors import ConflictError, UnavailableError
 from stores.purges import PurgesStore, Removed
 from tests.faults.watching import Watched, surely
-from tests.stores.calls.builders import PROJECT, end, start
+from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.purges.test_purging import counted, fill
 from tests.topologies.cluster import Client, Cluster, move_some
 from tests.waiting import until
+
+_MANY = 20
+"""Number of events: the starts and ends of ten calls, some of which are on each shard."""
 
 _ROUTER_SECONDS = 15
 """Less than the time for which the stand-in for a router waits for a shard."""
@@ -57,7 +62,7 @@ async def test_operations_that_need_a_hung_shard_are_unavailable(running: Cluste
         await database.run(asyncio.sleep(3))  # an operation may be slow while all shards answer
 
 
-async def test_events_continue_while_a_primary_hangs(
+async def test_writes_and_events_continue_while_a_primary_hangs(
     running: Cluster, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "ROUTER_SECONDS", 5)
@@ -66,26 +71,62 @@ async def test_events_continue_while_a_primary_hangs(
         calls = CallsStore(database)
         lives = Watched(calls)
         watching = asyncio.create_task(lives.watch(await calls.events_cursor(PROJECT)))
-        await calls.write([start(0)])
-        await until(lambda: bool(lives.events))
+        writing = asyncio.create_task(lives.write())
+        await until(lambda: len(lives.events) > 1)
         primary = members.primary()
 
         primary.signal(SIGSTOP)
         try:
-            with closing(Database.open(running.uri_of(1), name)) as other:  # its connections reach the next primary
-                await surely(CallsStore(other), *map(start, range(1, 9)))
-            await until(lambda: len(lives.events) == 9)
+            seen = len(lives.events)
+            await until(lambda: len(lives.events) > seen + _MANY)
+            primary.signal(SIGCONT)
+            members.wait_until_whole()
+            lives.is_stopped = True
+            number = await writing
+            await until(lambda: lives.events[-1] == ("started", call_id(number)))
         finally:
             primary.signal(SIGCONT)
-            watching.cancel()
-        members.wait_until_whole()
-        await asyncio.wait({watching})
-        await calls.close()
+            for task in (watching, writing):
+                task.cancel()
+            await asyncio.wait({watching, writing})
+            await calls.close()
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+async def test_short_write_without_an_answer_is_repeated_and_done_once(
+    running: Cluster, name: str, monkeypatch: pytest.MonkeyPatch, *, is_long: bool
+) -> None:
+    monkeypatch.setattr(driver, "ROUTER_SECONDS", 1)
+    with closing(Database.open(running.uri_of(0), name)) as database:
+        count = partial(database.leases.update_one, {"_id": "counter"}, {"$inc": {"number": 1}}, upsert=True)
+        await database.run(count)
+        repeated_before = repeated(running)
+        with ExitStack() as hanging:
+            for shard in running.shards:
+                blocked = shard.primary().failing(["update"], times=1, blockConnection=True, blockTimeMS=3_000)
+                hanging.enter_context(blocked)
+            began = time.monotonic()
+
+            await database.run(count, is_long=is_long)
+
+            assert (time.monotonic() - began > 3) is is_long
+        # The shard goes on with the first one, and finds that it is done.
+        await until(lambda: repeated(running) - repeated_before == (not is_long))
+        assert await database.leases.find_one() == {"_id": "counter", "number": 2}
+
+
+def repeated(running: Cluster) -> int:
+    """Count the writes that clients have repeated and the shards had done before."""
+    number = 0
+    for shard in running.shards:
+        with shard.primary().client() as client:
+            number += client.admin.command("serverStatus")["transactions"]["retriedCommandsCount"]
+    return number
 
 
 async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running: Cluster, name: str) -> None:
     [shard] = running.shards[0].members
-    late = Event()
+    late, ended = Event(), asyncio.Event()
 
     def go_on() -> None:
         late.set()
@@ -104,11 +145,16 @@ async def test_hanging_end_of_a_transaction_does_not_stop_the_event_loop(running
             timer.start()
             raise ConflictError("so that the transaction is aborted")
 
-        transaction = asyncio.ensure_future(database.transaction(operation))
+        async def transaction() -> None:
+            try:
+                await database.transaction(operation)
+            finally:
+                ended.set()
+
         try:
             with pytest.raises(UnavailableError):
                 await database.run(transaction)
-            await asyncio.wait({transaction})
+            await ended.wait()
             assert not late.is_set()
         finally:
             timer.cancel()

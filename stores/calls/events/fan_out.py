@@ -22,7 +22,7 @@ from stores.calls.events.event import CallEvent, Cursors, EventFilter, is_bare_t
 from stores.concurrency.quotas import Limiter
 from stores.concurrency.time_slices import SharedTimeSlices, cooperative
 from stores.database import Database
-from stores.database.driver import stream_commands
+from stores.database.driver import short_commands
 from stores.errors import RateLimitedError, UnavailableError
 from stores.query.evaluator import DocumentValues
 from stores.times import DurationHistogram
@@ -400,7 +400,7 @@ class FanOut:
         try:
             while self._watchers and not self._is_closed:
                 try:
-                    with stream_commands():
+                    with short_commands():
                         await self._follow_projects()
                 except PyMongoError as error:
                     if not change_stream.is_transient(error):

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -125,7 +126,7 @@ class EvaluationRunsStore:
         if not isinstance(status, Running):
             return False
         change = {"$set": {"canceled_by": wb_user_id or LOCAL_USER}}
-        requested = await self.database.run(self._runs.update_one(run_key(project_id, call_id), change))
+        requested = await self.database.run(partial(self._runs.update_one, run_key(project_id, call_id), change))
         is_queued = requested.matched_count == 1
         if is_queued:
             await self._wait_for_end(project_id, call_id)

@@ -6,6 +6,7 @@
 import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,7 +211,7 @@ async def test_server_stops_using_a_database_migrated_by_a_newer_one(database: D
         lambda: stores.projects.sizes(["acme/chat"], frozenset({"trace_storage_size_bytes"})),  # a query
         lambda: stores.files.sweep(silent_seconds=0),  # background tasks
         lambda: stores.evaluation_runs.execute("acme/chat", "1"),
-        lambda: database.run(database.upgrades.find_one({})),
+        lambda: database.run(partial(database.upgrades.find_one, {})),
     ]
     for work in works:
         with pytest.raises(UnavailableError, match=message):

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -153,10 +154,15 @@ async def test_slow_query_on_a_reachable_database_is_not_cancelled(mongodb_uri: 
     await calls.write([start(1)])
     slow = {"$where": "sleep(2000) || true"}
 
-    found = await database.run(database.calls.find_one(slow, {"_id": 0, "id": 1}))
+    found = await database.run(partial(database.calls.find_one, slow, {"_id": 0, "id": 1}))
     database.close()
 
     assert found == {"id": call_id(1)}
+
+
+async def test_operation_that_has_started_is_refused(database: Database) -> None:
+    with pytest.raises(TypeError, match="pass a function that starts it"):
+        await database.run(database.calls.find_one({}))
 
 
 async def test_timed_out_query_error_says_what_to_change(
@@ -170,7 +176,7 @@ async def test_timed_out_query_error_says_what_to_change(
     assert await calls.count(PROJECT, None, needle) == 0
     hasty = CallsStore(Database.open(mongodb_uri, database_name, query_timeout_seconds=0.02))
     # Server discovery may take longer than this limit on a busy machine.
-    await hasty.database.run(hasty.database.calls.database.client.admin.command("ping"))
+    await hasty.database.run(partial(hasty.database.calls.database.client.admin.command, "ping"))
     # when
     works = (hasty.count(PROJECT, None, needle), hasty.page(PROJECT, PageRequest(), {"id"}, query=needle))
     failures = await asyncio.gather(*works, return_exceptions=True)
