@@ -115,6 +115,27 @@ async def test_short_write_without_an_answer_is_repeated_and_done_once(
         assert await database.leases.find_one() == {"_id": "counter", "number": 2}
 
 
+async def test_transaction_without_an_answer_is_repeated_once(
+    running: Cluster, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "ROUTER_SECONDS", 1)
+    attempts = 0
+    with closing(Database.open(running.uri_of(0), name)) as database, ExitStack() as hanging:
+        for shard in running.shards:
+            blocked = shard.primary().failing(["insert"], blockConnection=True, blockTimeMS=3_000)
+            hanging.enter_context(blocked)
+
+        async def insert(session: Session) -> None:
+            nonlocal attempts
+            attempts += 1
+            await database.leases.insert_one({"_id": "one"}, session=session)
+
+        with pytest.raises(UnavailableError):
+            await database.run(database.transaction(insert), is_long=True)
+
+    assert attempts == 2
+
+
 def repeated(running: Cluster) -> int:
     """Count the writes that clients have repeated and the shards had done before."""
     number = 0
