@@ -295,8 +295,7 @@ def data_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def databases(mongodb_uri: str) -> Iterator[DatabasePool]:
     """Yield the pool of databases of this run."""
-    # A test may read what a majority has, so a majority must know what the pool deleted.
-    with MongoClient[dict[str, object]](mongodb_uri, w="majority") as client:
+    with MongoClient[dict[str, object]](mongodb_uri) as client:
         pool = DatabasePool(client)
         yield pool
         pool.close()

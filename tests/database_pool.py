@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.write_concern import WriteConcern
 
 from stores.database import indexes
 from stores.database.shard_keys import SUPPORTING_INDEX
@@ -17,9 +18,13 @@ from tests.topologies.cluster import shard
 Document = dict[str, Any]
 
 _MANY: Final = 2000
+_MAJORITY: Final = WriteConcern("majority")
+"""Write concern of deletions, because LoomQL reads what a majority has."""
 _EXPECTED: Final = {
     name: {"_id_", *(model.document["name"] for model in models)} for name, models in indexes.models().items()
 }
+_CHUNKS: Final = 2
+"""Number of the ranges of calls, one on each shard."""
 _OF_SHARD_KEYS: Final = {SUPPORTING_INDEX}
 """Indexes that a database on a cluster may have besides."""
 
@@ -44,13 +49,20 @@ class DatabasePool:
 
     def release(self, name: str) -> None:
         """Empty a database for the next test, or drop it."""
-        if not self.empty(name, _MANY):
+        if self._is_moved(name) or not self.empty(name, _MANY):
             if self._is_cluster:
                 self._client.drop_database(name)
                 return
             self._make_again(name)
         self._tell_routers()
         self._free.append(name)
+
+    def _is_moved(self, name: str) -> bool:
+        """Return whether a test has moved calls to another shard, so that the next one might find none on one."""
+        if not self._is_cluster:
+            return False
+        sharded = self._client["config"]["collections"].find_one({"_id": f"{name}.calls"})
+        return sharded is None or self._client["config"]["chunks"].count_documents({"uuid": sharded["uuid"]}) > _CHUNKS
 
     def _tell_routers(self) -> None:
         """Tell each router the time of the last deletion.
@@ -72,7 +84,8 @@ class DatabasePool:
     def empty(self, name: str, max_documents: float = math.inf) -> bool:
         """Empty a database and return True; return False if its indexes changed or it holds too many documents."""
         indexes_of = self._catalog(name)
-        return not _changed(indexes_of) and _emptied(self._client[name], sorted(indexes_of), max_documents)
+        database = self._client.get_database(name, write_concern=_MAJORITY)
+        return not _changed(indexes_of) and _emptied(database, sorted(indexes_of), max_documents)
 
     def _make_again(self, name: str) -> None:
         """Make those collections again whose indexes changed or that hold documents."""

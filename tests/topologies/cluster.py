@@ -134,7 +134,7 @@ def move_some(client: Client, name: str) -> None:
     lowest = {"project_id": PROJECT, "id": Int64(0)}
     chunk = client["config"]["chunks"].find_one({"uuid": found["uuid"], "min": lowest})
     assert chunk is not None
-    # A database that another test used has a smaller range; the last one ends with the project.
+    # After an earlier move the range is smaller; the last one ends with the project.
     end = chunk["max"]["id"] if chunk["max"]["project_id"] == PROJECT else 1 << 63
     half = {"project_id": PROJECT, "id": Int64(end // 2)}
     client.admin.command("split", namespace, middle=half)

@@ -25,7 +25,7 @@ def cluster_uri(running: Cluster) -> str:
 
 @pytest.fixture(scope="package")
 def _pool(running: Cluster) -> Iterator[DatabasePool]:
-    with Client(running.uri_of(0)) as client:
+    with Client(running.uri) as client:
         pool = DatabasePool(client)
         yield pool
         pool.close()
