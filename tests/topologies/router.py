@@ -76,6 +76,8 @@ _HELLO_SECONDS: Final = 1.0
 """Less than the time for which LoomQL waits for a new connection, since the hello of a client asks a shard."""
 _NO_PRIMARY: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
 """Error codes of a member that is not the primary (any more)."""
+_REFUSED: Final = frozenset({10107, 13435})
+"""Those of a member that did not begin the command."""
 
 _UNSHARDED: Final = {"e": ObjectId(bytes(12)), "t": Timestamp(0, 0), "v": Timestamp(0, 0)}
 """Version of a collection that is not sharded; a shard refuses it once the collection is."""
@@ -155,6 +157,11 @@ def _error(code: int, text: str, *labels: str) -> Document:
 class ShardLostError(Exception):
     """A shard has no primary, or its primary went away during a command."""
 
+    def __init__(self, *, is_refused: bool = False) -> None:
+        super().__init__()
+        self.is_refused = is_refused
+        """Whether the server did not begin the command."""
+
 
 class Link:
     """A connection to a server, with the metadata of the client that it works for."""
@@ -184,8 +191,18 @@ class Link:
         self._clock.hear(reply)
         if reply.get("code") in _NO_PRIMARY:
             self.close()
-            raise ShardLostError
+            raise ShardLostError(is_refused=reply["code"] in _REFUSED)
         return reply
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has closed it since the last command."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Close it."""
@@ -788,14 +805,23 @@ class Session(threading.Thread):
                 yield _message(reply, 1, identity)
 
     def ask(self, shard: str, body: Document) -> Document:
-        """Send a command to a shard and return the reply."""
-        if shard not in self._links:
-            self._links[shard] = self.router.link(shard, self._metadata)
-        try:
-            return self._links[shard].ask(body)
-        except ShardLostError:
-            del self._links[shard]
-            raise
+        """Send a command to the primary of a shard and return the reply.
+
+        A router watches the members of a shard. This one notices a new primary when it sends a command, so it sends
+        the command again if the old one did not begin it.
+        """
+        is_in_transaction = "autocommit" in body
+        while True:
+            link = self._links.get(shard)
+            is_new = link is None or (link.is_closed and not is_in_transaction)
+            if link is None or is_new:
+                link = self._links[shard] = self.router.link(shard, self._metadata)
+            try:
+                return link.ask(body)
+            except ShardLostError as lost:
+                del self._links[shard]
+                if is_new or is_in_transaction or not lost.is_refused:
+                    raise
 
     def _ask_each(self, shards: Sequence[str], body: Document) -> Document:
         reply: Document = {}

@@ -137,6 +137,24 @@ def test_write_that_two_routers_send_is_done_once_although_documents_move(runnin
         assert client[name].unsharded.find_one() == {"_id": "new", "number": 1}
 
 
+def test_write_that_is_not_retryable_goes_to_the_primary_that_took_over(running: Cluster, name: str) -> None:
+    """A delete of many documents is not repeated; an idle router knows the new primary all the same."""
+    with Client(running.uri_of(0)) as one, Client(running.uri_of(1)) as two:
+        one[name].calls.insert_many(CALLS)
+        clients = (one, two)
+        for client in clients:
+            client[name].calls.delete_many({"project_id": PROJECT, "number": 0})
+        running.shards[-1].step_down()
+        running.shards[-1].wait_until_whole()
+
+        deleted = [
+            client[name].calls.delete_many({"number": {"$gte": at}}).deleted_count
+            for client, at in zip(clients, (50, 0), strict=True)
+        ]
+
+    assert deleted == [50, 49]
+
+
 def test_write_that_concerns_no_shard_changes_nothing_in_a_transaction(running: Cluster, name: str) -> None:
     with Client(running.uri_of(0)) as client, client.start_session() as session, session.start_transaction():
         none = {"project_id": PROJECT, "id": {"$in": []}}
