@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import httpx
 import pyarrow as pa
@@ -24,17 +25,18 @@ from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, end, start
 
 COUNT = 300
-LARGE = {"text": "x" * 100_000}
+SIZE = 100_000
 TIMEOUTS = {"timeout_seconds": 10.0, "query_timeout_seconds": 10.0}
 
 
 @pytest.fixture
 async def filled(database: Database) -> None:
-    """Write more calls than all buffers between server and client can hold."""
+    """Write more calls than all buffers between server and client can hold, also if Parquet compresses them."""
+    texts = [Random(number).randbytes(SIZE // 2).hex() for number in range(COUNT)]
     for first in range(0, COUNT, 100):
         numbers = range(first, first + 100)
         await Stores(database).calls.write(
-            [part for number in numbers for part in (start(number, inputs=LARGE), end(number))]
+            [part for number in numbers for part in (start(number, inputs={"text": texts[number]}), end(number))]
         )
 
 
