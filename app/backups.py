@@ -33,8 +33,9 @@ from pymongo.write_concern import WriteConcern
 
 from app.sharding import is_cluster, sharded_collections, supports
 from stores.database import indexes
+from stores.database.driver import set_snapshot_time, time_of_shards
 from stores.database.error_translation import DUPLICATE_KEY
-from stores.database.shard_keys import SUPPORTING_INDEX
+from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from stores.errors import StoreError
 from stores.migrations import schema_version
 from stores.security.shared_secrets import CURSORS
@@ -191,6 +192,10 @@ def write_backup(client: Client, database: str, path: Path, *, is_own: bool) -> 
             _extended_snapshot_history(client, is_own=is_own),
             client.start_session(snapshot=True) as session,
         ):
+            if is_cluster(client):
+                # A router would choose a time that may be before writes through other routers.
+                sharded = [key.collection for key in SHARD_KEYS]
+                set_snapshot_time(session, time_of_shards(client[database], sharded))
             counts = _write(client, database, BackupWriter(file), session)
             file.flush()
             os.fsync(file.fileno())

@@ -180,7 +180,7 @@ class DocumentList(Generic[Filter]):
     ) -> AbstractAsyncContextManager[tuple[Document, Session | None]]:
         """Provide the match of a filter and a query, and the session to read the matching documents in."""
         match_of = partial(self.match, project_id, list_filter)
-        return python_assisted_match(self.database, self._documents, match_of, query, self.indexed.table)
+        return python_assisted_match(self.database, self._documents, project_id, match_of, query, self.indexed.table)
 
     async def _purge(self, noun: str, project_id: str, query: Query, *, allow_in: bool) -> int:
         """Permanently delete the documents whose ids the query names; return their number.

@@ -27,7 +27,7 @@ from pymongo.errors import OperationFailure
 
 from stores import paging
 from stores.calls.fields import CALL_FIELDS, Match, calls_match
-from stores.calls.list_query import CallsQuery, calls_by
+from stores.calls.list_query import READ_BY_QUERIES, CallsQuery, calls_by
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, database_query, in_scan_slot
 from stores.database.driver import all_rows
@@ -422,7 +422,7 @@ class ThreadsStore:
     async def by_keys(self, keys: Sequence[ThreadKey], wanted: frozenset[str]) -> dict[ThreadKey, Row | None]:
         """Return each thread's selected fields; None if no turn of the period has ended."""
         threads: dict[ThreadKey, Row | None] = dict.fromkeys(keys)
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id for project_id, *_ in keys]) as session:
             for (project_id, period), thread_ids in await by_scope(keys):
                 threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
                 found = await _Threads(self.database, project_id, threads_filter, session).by_id(wanted)
@@ -442,7 +442,7 @@ class ThreadsStore:
         threads_filter = threads_filter or ThreadsFilter()
         threads_filter.check()
         condition = totals.operation(THREAD_FIELDS, "totals") if totals else None
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id], READ_BY_QUERIES) as session:
             threads = _Threads(self.database, project_id, threads_filter, session, query, totals, condition)
             if query is None:
                 yield threads

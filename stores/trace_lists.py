@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from stores import paging
 from stores.calls.fields import CALL_FIELDS, STATUSES, CallsFilter, Match, calls_match
-from stores.calls.list_query import CallsQuery
+from stores.calls.list_query import READ_BY_QUERIES, CallsQuery
 from stores.concurrency.time_slices import cooperative_async
 from stores.costs import Prices, pricing_of_found
 from stores.costs.usage_tree import usage_of_trace
@@ -301,7 +301,7 @@ class TraceListsStore:
                 f"{request.offset:,} exceeds the limit of {MAX_OFFSET:,} traces; continue by cursor instead", "offset"
             )
         order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id], READ_BY_QUERIES) as session:
             traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
             return await traces.page(order, request)
 
@@ -323,7 +323,7 @@ class TraceListsStore:
         """
         check_project_id(project_id)
         order = compile_sort(sort_by or _NEWEST_FIRST, TRACE_FIELDS)
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id], READ_BY_QUERIES) as session:
             traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
             return await traces.explain(order, paging.DEFAULT_SIZE)
 
@@ -341,7 +341,7 @@ class TraceListsStore:
     ) -> int:
         """Count the traces that `page` lists, up to `limit`."""
         check_project_id(project_id)
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id], READ_BY_QUERIES) as session:
             traces = _Traces(self.database, session, project_id, calls_filter, query, any_call, totals)
             return await traces.count(limit)
 

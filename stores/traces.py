@@ -203,7 +203,7 @@ class TracesStore:
 
     async def _stored(self, project_id: str, trace_ids: Sequence[str], wanted: abc.Collection[str]) -> dict[str, Row]:
         """Return the wanted fields of stored totals by trace, for those traces whose totals are right."""
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id]) as session:
             rows = await rows_of_traces(self.database, project_id, session, wanted, trace_ids)
             return {row["trace_id"]: row for row in rows}
 

@@ -10,7 +10,7 @@ from stores.calls import CallsFilter, Expansion
 from stores.calls.feedback import conditions
 from stores.calls.feedback.sort import NewestFeedbackTable
 from stores.calls.fields import CALL_FIELDS, TOTAL_COST
-from stores.calls.list_query import CallsQuery, cost_stages
+from stores.calls.list_query import READ_BEHIND_REFS, READ_BY_QUERIES, CallsQuery, cost_stages
 from stores.costs import Prices, pricing_of_found
 from stores.database import Database
 from stores.database.transactions import Session
@@ -110,7 +110,8 @@ async def matching_calls(
     Raises:
         BadInputError: the filter, the query or the expansion is invalid.
     """
-    async with database.snapshot_session() as session:
+    collections = READ_BEHIND_REFS if expansion else READ_BY_QUERIES
+    async with database.snapshot_session([project_id], collections) as session:
         calls_query = CallsQuery(database, project_id, calls_filter, query, expansion=expansion, session=session)
         async with calls_query.compiled() as compiled:
             found = (await calls_query.narrowed(compiled)).stages

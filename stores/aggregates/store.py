@@ -534,7 +534,7 @@ class AggregatesStore:
 
         `is_served` is True if an index finds the matching calls.
         """
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id]) as session:
             split = await self._split_hours(project_id, grouping, match, session)
             by_day = grouping.has_whole_days
             coverage = await Coverage.find(

@@ -96,6 +96,11 @@ _TIME_FILTERS: Final = {"started_after", "started_before"}
 _SELECTIVE_FILTERS: Final = {"call_ids", "trace_ids", "parent_ids", "thread_ids", "turn_ids"}
 """Members of the filter that few calls pass, so that terms help no further."""
 
+READ_BY_QUERIES: Final = ("calls", "feedback")
+"""Collections of callers that queries of calls read in a snapshot."""
+READ_BEHIND_REFS: Final = (*READ_BY_QUERIES, "objects", "tables", "table_chunks", "table_rows")
+"""Those that they read if columns are expanded."""
+
 Names = tuple[str, ...]
 
 _CACHES: Final[WeakKeyDictionary[Database, OrderedDict[tuple[str, Names], Names | None]]] = WeakKeyDictionary()
@@ -238,7 +243,7 @@ class CallsQuery:
             return
         is_whole = len(stored) == len(terms) and (not self._filter or self._filter.names <= _TIME_FILTERS)
         is_count = is_count and is_whole and not self._narrowing
-        async with nullcontext(session) if session else self._database.snapshot_session() as snapshot:
+        async with nullcontext(session) if session else self._database.snapshot_session([self._project_id]) as snapshot:
             known = self._database, self._project_id, condition, snapshot, first, end
             found = Candidates(*known, is_count=is_count)
             yield found if await found.open() else None
@@ -363,7 +368,8 @@ class CallsQuery:
             return
         async with AsyncExitStack() as stack:
             prices: Prices | None = None
-            own = nullcontext(self._session) if self._session else database.snapshot_session()
+            collections = READ_BEHIND_REFS if self._refs else READ_BY_QUERIES
+            own = nullcontext(self._session) if self._session else database.snapshot_session([project_id], collections)
             session: Session = await stack.enter_async_context(own)
             if self._needs_cost:
                 found = [{"$match": calls_match(project_id, self._filter)}]
@@ -555,7 +561,7 @@ class CallLists:
         match, plan = calls_query.over_dimensions(), await calls_query.explain()
         if match is None:
             return plan
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id]) as session:
             coverage = await Coverage.find(self.database, project_id, match, session)
         return replace(plan, counts_by_rollups=coverage is not None)
 
@@ -633,7 +639,9 @@ class CallLists:
         if limit is not None and limit < 0:
             raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
         counts, sizes = [name in {*wanted} for name in ("count", TOTAL_STORAGE_SIZE)]
-        async with self.database.snapshot_session() if counts and sizes else nullcontext() as session:
+        collections = READ_BEHIND_REFS if expansion else READ_BY_QUERIES
+        own = self.database.snapshot_session([project_id], collections) if counts and sizes else nullcontext()
+        async with own as session:
             calls_query = CallsQuery(
                 self.database, project_id, calls_filter, query, expansion=expansion, session=session
             )

@@ -387,13 +387,20 @@ class Database(Collections):
         return await run_transaction(self._client, operation, _DURABLE)
 
     @asynccontextmanager
-    async def snapshot_session(self) -> AsyncIterator[Session]:
-        """Open a session whose reads all see the data of one time, with each write that was acknowledged before."""
+    async def snapshot_session(
+        self, project_ids: Sequence[str], collections: Sequence[str] = ("calls",)
+    ) -> AsyncIterator[Session]:
+        """Open a session whose reads all see the data of one time.
+
+        They see each write that was acknowledged before: to the `collections` of the projects, and to those that a
+        cluster does not shard. Other sharded collections that a read uses must have been written by background jobs.
+        """
         # The driver sends nothing when it starts or ends such a session, so Motor's threads are not needed for that.
         with self._client.delegate.start_session(snapshot=True) as session:
             if is_cluster(self._client.delegate):
                 # A router would choose the latest time that it knows, which may be before writes through other routers.
-                set_snapshot_time(session, await run_in_driver_thread(time_of_shards, self._database.delegate))
+                asked = self._database.delegate, collections, project_ids
+                set_snapshot_time(session, await run_in_driver_thread(time_of_shards, *asked))
             yield Session(session, self._client)
 
     def block_access(self, reason: str) -> None:

@@ -83,7 +83,11 @@ _log = logging.getLogger("loomql")
 
 def is_cluster(client: "MongoClient[Document]") -> bool:
     """Return True if the client has found routers of a sharded cluster."""
-    return client.topology_description.topology_type_name == "Sharded"
+    topology = client.topology_description
+    if topology.topology_type_name != "Single":
+        return topology.topology_type_name == "Sharded"
+    # With `directConnection=true` the driver names the server, not the topology.
+    return any(server.server_type_name == "Mongos" for server in topology.server_descriptions().values())
 
 
 def concern_of_one_read(client: "MongoClient[Document]") -> ReadConcern:
@@ -101,12 +105,23 @@ def in_one_read(collection: Collection) -> Collection:
     return collection.with_options(read_concern=concern_of_one_read(collection.database.client.delegate))
 
 
-def time_of_shards(database: "DriversDatabase[Document]") -> Timestamp:
-    """Return a time on a cluster that is not before the last acknowledged write of any client."""
-    # The first query asks each shard with calls, the second one the shard with the collections that are not sharded.
-    queries = ({"find": name, "filter": {"_id": ""}, "limit": 1, "singleBatch": True} for name in ("calls", "leases"))
+def time_of_shards(
+    database: "DriversDatabase[Document]", collections: Sequence[str] = ("calls",), project_ids: Sequence[str] = ()
+) -> Timestamp:
+    """Return a time on a cluster that is not before any acknowledged write to some collections.
+
+    It asks the shards with those of some projects, or of all if none are given, and the one with the collections that
+    are not sharded. So the time is not before any write to these, either.
+    """
+    nothing: Document = {"_id": ""}
+    of_projects: Document = {"project_id": {"$in": [*project_ids]}} if project_ids else {}
+    finds = [("leases", nothing), *((name, of_projects | nothing) for name in collections)]
     # A router knows the clocks of the shards that answered it, and a shard's clock is not before its last write.
-    clocks: list[Timestamp] = [database.command(query)["$clusterTime"]["clusterTime"] for query in queries]
+    answers = (
+        database.command({"find": name, "filter": match, "hint": "_id_", "limit": 1, "singleBatch": True})
+        for name, match in finds
+    )
+    clocks: list[Timestamp] = [answer["$clusterTime"]["clusterTime"] for answer in answers]
     return max(clocks)
 
 
@@ -494,7 +509,8 @@ class ControlClient:
         self._name = name
         self._threads = ThreadPool(CONTROL_CONNECTIONS)
         self._cancelled: dict[_Commands, float] = {}
-        self._killing: asyncio.Task[None] | None = None
+        self._killing: dict[_Address, asyncio.Task[None]] = {}
+        """One task for each server, because a router that hangs must not delay the others."""
         self._silent_since: float | None = None
         """The time since which the shards have been asked without an answer; None if nobody asks them."""
         self._is_closed = threading.Event()
@@ -540,25 +556,25 @@ class ControlClient:
         return stop_sending_on_failure(self._start_killing)
 
     def _start_killing(self, commands: _Commands) -> None:
-        if not commands.connections:
+        connections = tuple(commands.connections)
+        if not connections:
             return
         self._cancelled[commands] = time.monotonic()
-        if self._killing is None or self._killing.done():
-            # New context: the cancelled read's context sends no commands.
-            self._killing = asyncio.create_task(self._kill_all(), context=Context())
+        for address, _ in connections:
+            killing = self._killing.get(address)
+            if killing is None or killing.done():
+                # New context: the cancelled read's context sends no commands.
+                self._killing[address] = asyncio.create_task(self._kill_all(address), context=Context())
 
-    async def _kill_all(self) -> None:
-        """Kill the operations of all cancelled blocks, repeatedly until none is left."""
-        while connections := self._running_connections():
-            since = time.monotonic()
-            for address in {address for address, _ in connections}:
-                numbers = [number for server, number in connections if server == address]
-                try:
-                    with pymongo.timeout(_KILL_COMMAND_SECONDS):
-                        await self._threads.run(self._kill, address, numbers, since)
-                except PyMongoError as error:
-                    # They end by themselves when the time for them is over.
-                    _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)
+    async def _kill_all(self, address: _Address) -> None:
+        """Kill a server's operations of all cancelled blocks, repeatedly until none is left."""
+        while numbers := [number for server, number in self._running_connections() if server == address]:
+            try:
+                with pymongo.timeout(_KILL_COMMAND_SECONDS):
+                    await self._threads.run(self._kill, address, numbers, time.monotonic())
+            except PyMongoError as error:
+                # They end by themselves when the time for them is over.
+                _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)
             await asyncio.sleep(_KILL_POLL_SECONDS)
 
     def _running_connections(self) -> list[tuple[_Address, int]]:

@@ -46,6 +46,7 @@ _PROSE_COMMA: Final = ", "
 async def python_assisted_match(
     database: Database,
     collection: Collection,
+    project_id: str,
     match_of: Callable[[Query | None], Match],
     query: Query | None,
     fields: FieldTable,
@@ -63,7 +64,7 @@ async def python_assisted_match(
         yield match_of(query), None
         return
     match, operation = match_of(None), query.operation(fields)
-    async with database.snapshot_session() as session:
+    async with database.snapshot_session([project_id], [collection.name]) as session:
         assisted = await python_assisted_operation(collection, match, operation, lambda _get: True, session)
         yield {"$and": [match, compile_match(assisted)]}, session
 

@@ -386,7 +386,7 @@ async def count(
     """
     if match.whole_hours is None:
         return None
-    async with nullcontext(session) if session else database.snapshot_session() as snapshot:
+    async with nullcontext(session) if session else database.snapshot_session([project_id]) as snapshot:
         # One command reads the marks and all days. The marks tell which days count; most projects need no more.
         every = Coverage(project_id, match, frozenset(), frozenset(), has_dimensions=False)
         days = [every.rollups_of(unit, [CALLS]) for unit in every.units if unit.unit == DAYS]
@@ -428,7 +428,7 @@ async def _count_rest(
 
 async def total_each(database: Database, project_ids: Sequence[str], name: str) -> dict[str, int]:
     """Return a value of all calls per project, without projects of which roll-ups help too little."""
-    async with database.snapshot_session() as session:
+    async with database.snapshot_session(project_ids) as session:
         coverages = await Coverage.find_each(database, project_ids, session)
         if not coverages:
             return {}

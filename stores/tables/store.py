@@ -241,7 +241,7 @@ class TablesStore:
     async def _find_size(self, project_id: str, digest: str) -> int:
         """Compute the size of a table created before its rows; store it if all rows exist and no upload is open."""
         walk = await self._walk(project_id, digest)
-        async with self.database.snapshot_session() as session:
+        async with self.database.snapshot_session([project_id], ["tables", "table_chunks", "table_rows"]) as session:
             size, is_whole = await walk.total_size(session)
             is_final = is_whole and not await uploads.under_way(self.database, project_id, session)
         if is_final:

@@ -153,7 +153,7 @@ class SegmentWriter:
     async def merge(self) -> None:
         """Store the segment of a day, unpublished; nothing if a merge saves too little."""
         # In one snapshot: another process may replace the segments, and delete their blocks.
-        async with self._database.snapshot_session() as session:
+        async with self._database.snapshot_session([self._project_id]) as session:
             heads = await self._heads_of_day(session)
             hours = [head for head in heads if head["unit"] == HOURS]
             calls, size = (sum(head[name] for head in heads) for name in ("calls", "size_bytes"))

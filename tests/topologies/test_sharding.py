@@ -23,23 +23,27 @@ from app.commands.findings import Finding, Level
 from app.embedded_mongod import find_mongod
 from app.settings import Settings
 from app.sharding import MANAGER, Client, ShardingError, User, needs, sharded_collections
+from stores.aggregates import GroupBy, Grouping
+from stores.calls import CallsStore
 from stores.database import Database
 from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.migrations import schema_version
 from stores.objects import ObjectVersion
 from stores.paging import PageRequest
+from stores.query import Query
 from tests.app.command import clean, loomql, run_in_process
 from tests.app.test_backups import everything, filled
 from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.test_purging import by_id
-from tests.topologies.cluster import SHARDS
+from tests.topologies.cluster import SHARDS, Cluster
 from tests.waiting import TIMEOUT, until
 
 _PASSWORD = "".join(map(chr, range(97, 120)))
 KEYS = {each.collection: each.key for each in SHARD_KEYS}
+RATED = {"$expr": {"$eq": [{"$getField": "feedback.[note].payload.good"}, {"$literal": True}]}}
 
 
 @pytest.fixture
@@ -202,7 +206,8 @@ async def test_queries_of_a_project_touch_only_its_shard(
     apply(cluster_uri, name)
     touched = ("calls", "feedback", "trace_totals", "tables", "table_chunks", "table_rows")
     for collection in touched:
-        move_upper_part(routers, name, collection, dict.fromkeys(KEYS[collection], MinKey()))
+        # The first shard keeps the projects before this one, so it gets each query that names no project.
+        move_upper_part(routers, name, collection, dict.fromkeys(KEYS[collection], MinKey()) | {"project_id": PROJECT})
     stores = await filled(on_cluster)
     first = shards[primary_of(routers, name)]
 
@@ -213,12 +218,36 @@ async def test_queries_of_a_project_touch_only_its_shard(
     await stores.calls.by_keys([(PROJECT, call_id(3))], frozenset({"id", "inputs"}))
     await stores.calls.delete(PROJECT, [call_id(3)])
     await FeedbackStore(on_cluster).page(PROJECT, PageRequest(10), {"id"})
+    assert await stores.calls.count(PROJECT, query=Query(RATED)) == 0
+    assert (await stores.trace_lists.page(PROJECT, PageRequest(10))).rows
+    assert (await stores.aggregates.calls(PROJECT, Grouping([GroupBy.OP_NAME]), ["count"])).rows
     await stores.projects.sizes([PROJECT], frozenset({"trace_storage_size_bytes", "tables_storage_size_bytes"}))
     first[name].command("profile", 0)
 
-    namespaces = {each["ns"].removeprefix(f"{name}.") for each in first[name]["system.profile"].find()}
+    # The indexes of a collection, and a sample of it that tells how to scan, concern no project.
+    general = ("command.listIndexes", "command.pipeline.$sample", "originatingCommand.pipeline.$sample")
+    of_projects = {path: {"$exists": False} for path in general}
+    namespaces = {each["ns"].removeprefix(f"{name}.") for each in first[name]["system.profile"].find(of_projects)}
     assert "projects" in namespaces
     assert namespaces.isdisjoint(touched)
+
+
+async def test_count_has_feedback_that_another_router_has_just_stored_on_another_shard(
+    running: Cluster, cluster_uri: str, routers: Client, name: str
+) -> None:
+    apply(cluster_uri, name)
+    move_upper_part(routers, name, "feedback", dict.fromkeys(KEYS["feedback"], MinKey()) | {"project_id": PROJECT})
+    # The shard with the calls routes for the first router.
+    reader, writer = (Database.open(running.uri_of(router), name) for router in (0, 1))
+    calls, feedback = CallsStore(reader), FeedbackStore(writer)
+    await filled(reader)
+    for number in range(20):
+        ref = f"weave:///{PROJECT}/call/{call_id(number)}"
+        await feedback.create([NewFeedback(PROJECT, ref, "note", {"good": True})])
+
+        assert await calls.count(PROJECT, query=Query(RATED)) == number + 1
+    reader.close()
+    writer.close()
 
 
 def test_each_size_and_count_of_a_project_is_read_from_an_index(routers: Client, cluster_uri: str, name: str) -> None:

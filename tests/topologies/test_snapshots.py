@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
 from stores.database import Database
 from stores.paging import PageRequest
@@ -14,10 +15,10 @@ from tests.topologies.cluster import Cluster
 WRITES = 20
 
 
-@pytest.fixture
-def through_other(running: Cluster, name: str, timings: Timings) -> Iterator[Database]:
+@pytest.fixture(params=["", "?directConnection=true"])
+def through_other(running: Cluster, name: str, timings: Timings, request: pytest.FixtureRequest) -> Iterator[Database]:
     """Yield the database, opened through the second router."""
-    database = Database.open(running.uri_of(1), name, timings=timings)
+    database = Database.open(running.uri_of(1) + request.param, name, timings=timings)
     yield database
     database.close()
 
@@ -29,11 +30,17 @@ async def _listed(calls: CallsStore) -> int:
 
 async def _counted(calls: CallsStore) -> int:
     """Count in a session, as a read of several commands does."""
-    async with calls.database.snapshot_session() as session:
+    async with calls.database.snapshot_session([PROJECT]) as session:
         return int(await calls.database.calls.count_documents({"project_id": PROJECT}, session=session))
 
 
-@pytest.mark.parametrize("read", [_listed, _counted])
+async def _grouped(calls: CallsStore) -> int:
+    """Count by a chart, which reads marks and roll-ups, too."""
+    chart = await AggregatesStore(calls.database).calls(PROJECT, Grouping([]), ["count"])
+    return sum(row["count"] for row in chart.rows)
+
+
+@pytest.mark.parametrize("read", [_listed, _counted, _grouped])
 async def test_reads_have_each_write_that_another_router_acknowledged(
     sharded: Database, through_other: Database, read: Callable[[CallsStore], Awaitable[int]]
 ) -> None:

@@ -280,7 +280,7 @@ async def test_usage_scope_lookup_covers_all_calls_or_reporting_parents(
     late = NOON + 3600 * SECOND
     await calls.write([start(6, parent_id=call_id(4), started_at=late), end(6, summary={**summary, **ONE_CALL})])
 
-    async with database.snapshot_session() as session:
+    async with database.snapshot_session([PROJECT]) as session:
         found = await own.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session, unknown)
 
     assert found
@@ -301,7 +301,7 @@ async def test_calls_without_reporting_children_need_no_lookup(
         model = start(number + 1, parent_id=call_id(number))
         await calls.write([start(number), model, end(number + 1, summary=summary), end(number)])
 
-    async with database.snapshot_session() as session:
+    async with database.snapshot_session([PROJECT]) as session:
         found = await own.find_unclear(database.calls, PROJECT, [{"$match": calls_match(PROJECT)}], session, unknown)
 
     assert found is None

@@ -298,7 +298,7 @@ async def pricing(database: Database, found: Sequence[Document] = FOUND) -> Asyn
     """Yield a session and the prices for a pipeline that computes the cost of each usage entry."""
     encode = Prices.cost_expression
     async with (
-        database.snapshot_session() as session,
+        database.snapshot_session([PROJECT]) as session,
         pricing_of_found(database, PROJECT, found, session, encode) as prices,
     ):
         yield session, prices

@@ -79,7 +79,7 @@ async def test_limits_and_batch_sizes_are_applied(rows: Any, commands: Commands)
 
 async def test_reads_in_a_session_are_of_its_snapshot(database: Database, rows: Any, commands: Commands) -> None:
     stages: list[dict[str, Any]] = [{"$match": {"_id": {"$lt": 7}}}, {"$group": {"_id": "$_id"}}, {"$sort": {"_id": 1}}]
-    async with database.snapshot_session() as session:
+    async with database.snapshot_session(["acme/chat"]) as session:
         commands.sent.clear()
         assert [row["_id"] for row in await all_rows(rows, [{"$match": {"_id": 3}}], 2, session)] == [3]
         await rows.delete_many({"_id": {"$in": [3, 5]}})

@@ -88,7 +88,7 @@ async def test_server_and_evaluator_find_the_matching_calls(
         expected = {row["id"] for row in rows if holds(parse_query(tree, CALL_FIELDS), row)}
         operation = compile_calls_query(Query(tree), CALL_FIELDS, PROJECT)
 
-        async with database.snapshot_session() as session:
+        async with database.snapshot_session([PROJECT]) as session:
             by_python = await in_python.python_assisted_operation(
                 database.calls, {}, operation, lambda _get: True, session
             )
