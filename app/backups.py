@@ -50,9 +50,11 @@ _SIZE: Final = struct.Struct("<i")
 _RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 
-_SNAPSHOT_TOO_OLD: Final = 239
+_SNAPSHOT_TOO_OLD: Final = frozenset({239, 250})
+"""MongoDB's error codes for a snapshot that a mongod no longer has, and for one whose places of documents a cluster's
+config servers no longer know."""
 _SNAPSHOT_UNAVAILABLE: Final = 246
-"""MongoDB's error codes for a snapshot that is no longer available, and for one older than a collection's schema."""
+"""MongoDB's error code for a snapshot that is older than a collection's schema."""
 _ALREADY_EXISTS: Final = frozenset({48, DUPLICATE_KEY})
 """MongoDB's error codes for a collection or document that already exists."""
 _WINDOW: Final = "minSnapshotHistoryWindowInSeconds"
@@ -208,10 +210,11 @@ def write_backup(client: Client, database: str, path: Path, *, is_own: bool) -> 
 
 
 def _explained(error: OperationFailure) -> Exception:
-    if error.code == _SNAPSHOT_TOO_OLD:
+    if error.code in _SNAPSHOT_TOO_OLD:
         return BackupError(
-            "the backup took longer than MongoDB keeps its snapshot: raise its parameter "
-            f"{_WINDOW} to more seconds than a backup takes, or use mongodump --oplog"
+            f"the backup took longer than MongoDB keeps its snapshot: raise {_WINDOW} to more seconds than a backup "
+            "takes, on each mongod of the replica set, or of all shards and config servers; on a replica set, you may "
+            "also use mongodump --oplog"
         )
     if error.code == _SNAPSHOT_UNAVAILABLE:
         return BackupError("an index or a collection was created or dropped during the backup; run it again")

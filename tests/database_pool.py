@@ -58,7 +58,7 @@ class DatabasePool:
         self._free.append(name)
 
     def _is_moved(self, name: str) -> bool:
-        """Return whether a test has moved calls to another shard, so that the next one might find none on one."""
+        """Return True if calls have other ranges than at first, or are not sharded: each shard must have one range."""
         if not self._is_cluster:
             return False
         sharded = self._client["config"]["collections"].find_one({"_id": f"{name}.calls"})

@@ -1,10 +1,10 @@
 """The shard keys of the collections that grow with a project's data; all others stay on one shard.
 
-Each key begins with the project, so that the queries of a project touch only the shards that have it, and each has a
-second part, so that a large project spreads. Three rules limit the choice:
+Each key begins with the project, or with an id that does, so that the queries of a project touch only the shards that
+have it. The rest of the key spreads a large project. Three rules limit the choice:
 
-- MongoDB filters out documents that moved to another shard. An index without the whole shard key answers no covered
-  query then. Indexes of calls and feedback end in `id`, so their keys have `id`, not `_id`.
+- A shard checks each document by its whole key, so an index without the whole key answers no covered query. Indexes of
+  calls and feedback end in `id`, so their keys have `id`, not `_id`.
 - An upsert must name the whole key, and no write may change it, so calls have no key by time or trace.
 - A unique index must begin with the key.
 """

@@ -18,9 +18,8 @@ from bson import Int64, MinKey
 from pymongo import HASHED, MongoClient
 from pymongo.errors import PyMongoError
 
-from app.sharding import supports
+from app.sharding import needs
 from stores.database import indexes
-from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from tests.faults.mongods import Mongod, ReplicaSet
 from tests.folders import short_folder
 from tests.free_ports import free_port
@@ -33,15 +32,10 @@ Client = MongoClient[Document]
 MONGOS: Final = "LOOMQL_TEST_MONGOS"
 """Environment variable with the binary of real routers."""
 
-IS_STAND_IN: Final = not os.environ.get(MONGOS)
 SHARDS: Final = ("one", "two")
 PROJECT: Final = "acme/chat"
 """The project of most tests; `shard` puts it on both shards."""
 
-_OPTIONS: Final = (
-    # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
-    "periodicNoopIntervalSecs=1",
-)
 _HISTORY_SECONDS: Final = 5
 """MongoDB keeps the files of a dropped database for as long as a snapshot may need them."""
 
@@ -77,8 +71,9 @@ def cluster(
     """
     with ExitStack() as stack:
         folder = stack.enter_context(short_folder())
-        options = (*_OPTIONS, f"minSnapshotHistoryWindowInSeconds={history_seconds}")
-        parameters = [word for option in options for word in ("--setParameter", option)]
+        # A change stream tells an event once each shard is past it, and an idle shard is past it by its next no-op.
+        parameters = ["--setParameter", "periodicNoopIntervalSecs=1"]
+        parameters += ["--setParameter", f"minSnapshotHistoryWindowInSeconds={history_seconds}"]
         # Each step of sharding waits for the journal; a shorter interval makes idle members write it more often.
         parameters += ["--journalCommitInterval", "30"]
         config, *shards = (
@@ -109,16 +104,12 @@ def shard(client: Client, name: str) -> None:
     """Build indexes, shard the collections of a database, and give the project of most tests to both shards."""
     for collection, models in indexes.models().items():
         client[name][collection].create_indexes(models)
-    client.admin.command("enableSharding", name)
-    for each in SHARD_KEYS:
-        namespace = f"{name}.{each.collection}"
-        first, *others = each.key
+    for need in needs(client, name):
+        need.apply(client, name)
+        namespace, key = f"{name}.{need.wanted.collection}", need.wanted.key
+        first, *others = key
         # The ids of a project's calls and feedback are hashed, so half of them are on each shard.
-        middle = {first: PROJECT} | {path: Int64(0) if each.key[path] == HASHED else MinKey() for path in others}
-        supporting = [*client[name][each.collection].list_indexes()]
-        if not any(supports(index, each.index_keys) for index in supporting):
-            client[name][each.collection].create_index(each.index_keys, name=SUPPORTING_INDEX)
-        client.admin.command("shardCollection", namespace, key=each.key)
+        middle = {first: PROJECT} | {path: Int64(0) if key[path] == HASHED else MinKey() for path in others}
         client.admin.command("split", namespace, middle=middle)
         client.admin.command("moveRange", namespace, toShard=_other(client, name), min=middle, waitForDelete=True)
 

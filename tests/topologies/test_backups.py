@@ -1,0 +1,26 @@
+"""Errors of backups through a router."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.backups import BackupError, write_backup
+from stores.database.transactions import APP_NAME
+from tests.topologies.cluster import PROJECT, Client, Cluster
+
+CALLS = [{"_id": str(number), "project_id": PROJECT, "id": str(number)} for number in range(5_000)]
+"""More than a shard returns in one batch."""
+
+
+@pytest.mark.parametrize("code", [239, 250], ids=["shard", "config server"])
+def test_backup_names_the_mongods_that_no_longer_have_its_snapshot(
+    running: Cluster, name: str, tmp_path: Path, code: int
+) -> None:
+    with Client(running.uri, appname=APP_NAME) as client, ExitStack() as stack:
+        client[name].calls.insert_many(CALLS)
+        for shard in running.shards:
+            stack.enter_context(shard.primary().failing(["getMore"], errorCode=code))
+
+        with pytest.raises(BackupError, match="on each mongod of the replica set, or of all shards and config servers"):
+            write_backup(client, name, tmp_path / "backup", is_own=False)
