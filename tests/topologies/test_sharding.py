@@ -34,11 +34,13 @@ from stores.paging import PageRequest
 from stores.query import Query
 from tests.app.command import clean, loomql, run_in_process
 from tests.app.test_backups import everything, filled
+from tests.benchmarks import spans
 from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.test_purging import by_id
 from tests.topologies.cluster import SHARDS, Cluster
+from tests.topologies.shard_while_serving import run_on
 from tests.waiting import TIMEOUT, until
 
 _PASSWORD = "".join(map(chr, range(97, 120)))
@@ -163,6 +165,20 @@ async def test_collections_sharded_before_the_first_start_are_accepted(
     assert [[path for path, _ in index["key"]] for index in indexes.values() if len(index["key"]) == 3] == [
         ["project_id", "unit", "started_at"]
     ]
+
+
+async def test_database_is_sharded_beside_readers_and_writers(
+    running: Cluster, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short run of `tests.topologies.shard_while_serving`; the smoke test purges."""
+    monkeypatch.setattr(spans, "TEMPLATES", 5)
+
+    outcome = await run_on(running, name, 40 * spans.SPANS, purges=False)
+
+    assert 0 < outcome.moved < outcome.calls == 40 * spans.SPANS
+    assert outcome.acknowledged > 0
+    assert not outcome.wrong, outcome
+    assert not outcome.lost, outcome
 
 
 def test_other_servers_have_nothing_to_shard(mongodb_uri: str, database_name: str) -> None:
