@@ -236,10 +236,8 @@ def _data(client: Client, database: str) -> Finding:
 def _indexes(client: Client, database: str) -> Finding:
     missing = []
     for collection, models in indexes.models().items():
-        existing = {index["name"] for index in client[database][collection].list_indexes()}
-        missing += [
-            f"{collection}.{model.document['name']}" for model in models if model.document["name"] not in existing
-        ]
+        lacking = indexes.missing(models, client[database][collection].list_indexes())
+        missing += [f"{collection}.{model.document['name']}" for model in lacking]
     if missing:
         return warning("indexes", f"missing: {', '.join(missing)}. `loomql serve` builds them when it starts.")
     return ok("indexes", "all exist")

@@ -19,6 +19,7 @@ from bson import Int64, MaxKey, MinKey
 from app.backups import BackupError, restore, write_backup
 from app.commands import cluster_checks
 from app.commands.cluster_checks import Server, check_cluster, check_user
+from app.commands.diagnostics import _indexes
 from app.commands.findings import Finding, Level
 from app.embedded_mongod import find_mongod
 from app.settings import Settings
@@ -152,9 +153,13 @@ async def test_collections_sharded_before_the_first_start_are_accepted(
     """`sh.shardCollection` builds an index of LoomQL under another name."""
     for collection, key in KEYS.items():
         routers.admin.command("shardCollection", f"{name}.{collection}", key=key)
+    empty = _indexes(routers, name)
 
     await on_cluster.ensure_indexes()
 
+    assert "calls.deleted_at" in empty.text
+    assert "rollups.unit_started_at" not in empty.text
+    assert _indexes(routers, name) == Finding(Level.OK, "indexes", "all exist")
     indexes = routers[name]["rollups"].index_information()
     assert [[path for path, _ in index["key"]] for index in indexes.values() if len(index["key"]) == 3] == [
         ["project_id", "unit", "started_at"]
