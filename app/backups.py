@@ -356,10 +356,9 @@ def _insert_all(stored: Database[dict[str, Any]], path: Path, *, has_shards: boo
             name = header["name"]
             if name not in stored.list_collection_names():
                 stored.create_collection(name)
-            existing = [indexes.definition(index) for index in stored[name].list_indexes()]
-            missing = [index for index in header["indexes"] if indexes.definition(index) not in existing]
-            if models := [_index(each) for each in missing if has_shards or each["name"] != SUPPORTING_INDEX]:
-                stored[name].create_indexes(models)
+            models = [_index(each) for each in header["indexes"] if has_shards or each["name"] != SUPPORTING_INDEX]
+            if missing := indexes.missing(models, stored[name].list_indexes()):
+                stored[name].create_indexes(missing)
         elif kind == b"D":
             batch.append(RawBSONDocument(document))
             size += len(document)

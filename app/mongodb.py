@@ -14,7 +14,7 @@ from stores.errors import StoreError
 Client = MongoClient[dict[str, object]]
 
 _USERINFO = re.compile(r"(?<=://).*@")
-_DETAILS = re.compile(r",? (full error|Timeout|Hint): .*", re.DOTALL)
+_DETAILS = re.compile(r" \(configured timeouts: [^)]*\)|,? (full error|Timeout|Hint): .*", re.DOTALL)
 
 
 class MongodbUriError(StoreError):

@@ -158,6 +158,15 @@ class User:
         granted = f'[{{ role: "{role}", db: "{database}" }}]'
         return f'db.getSiblingDB("{self.database}").grantRolesToUser("{name}", {granted})'
 
+    def create(self, role: str) -> str:
+        """Return the MongoDB shell's command that creates this user on another server, with a role on `admin`."""
+        # MongoDB keeps no password of a user that logs in by a certificate or by LDAP.
+        password = "" if self.database == "$external" else "pwd: passwordPrompt(), "
+        return (
+            f'db.getSiblingDB("{self.database}").createUser({{ user: "{self.name or "USER"}", {password}'
+            f'roles: [{{ role: "{role}", db: "admin" }}] }})'
+        )
+
     def lacks(self, actions: Iterable[str], database: str | None = None) -> list[str]:
         """Return the actions that the user may not do in a whole database, or on the cluster."""
         if not self.name:

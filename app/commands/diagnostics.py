@@ -16,7 +16,7 @@ from rich.console import Console
 
 from app.commands.cluster_checks import check_cluster, check_user
 from app.commands.common import Add, aligned, flags_of, listening, say, settings_of
-from app.commands.findings import Finding, Level, ok, problem, warning
+from app.commands.findings import Finding, Level, attempt, ok, problem, warning
 from app.commands.health import ANY_ADDRESS, ask
 from app.commands.server import LONE_SERVER, ServeError, bind
 from app.embedded_mongod import DataFolder, EmbeddedMongodError, embedded_mongod, find_mongod, mongod_version
@@ -173,17 +173,22 @@ def _database(uri: str, settings: Settings) -> Iterator[Finding]:
     milliseconds = int(settings.database_timeout_seconds * 1000)
     try:
         check_uri(uri)
-        with Client(uri, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds) as client:
+        with Client(
+            uri,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=milliseconds,
+        ) as client:
             client.admin.command("ping")
             yield _latency(client, settings)
             yield _version(client)
             yield _topology(client)
             has_shards = is_cluster(client)
-            yield from check_user(client, settings, has_shards=has_shards)
+            yield from attempt("user", lambda: check_user(client, settings, has_shards=has_shards))
             if has_shards:
                 yield from check_cluster(client, uri, settings)
-            yield _data(client, settings.mongodb_database)
-            yield _indexes(client, settings.mongodb_database)
+            yield from attempt("data", lambda: [_data(client, settings.mongodb_database)])
+            yield from attempt("indexes", lambda: [_indexes(client, settings.mongodb_database)])
     except MongodbUriError as error:
         yield problem("database", str(error))
     except (PyMongoError, ValueError) as error:
@@ -236,10 +241,8 @@ def _data(client: Client, database: str) -> Finding:
 def _indexes(client: Client, database: str) -> Finding:
     missing = []
     for collection, models in indexes.models().items():
-        existing = {index["name"] for index in client[database][collection].list_indexes()}
-        missing += [
-            f"{collection}.{model.document['name']}" for model in models if model.document["name"] not in existing
-        ]
+        lacking = indexes.missing(models, client[database][collection].list_indexes())
+        missing += [f"{collection}.{model.document['name']}" for model in lacking]
     if missing:
         return warning("indexes", f"missing: {', '.join(missing)}. `loomql serve` builds them when it starts.")
     return ok("indexes", "all exist")

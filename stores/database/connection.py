@@ -221,8 +221,8 @@ class Database(Collections):
         except OperationFailure as error:
             if error.code != _OTHER_NAME:
                 raise
-            existing = [indexes.definition(index) async for index in self._database[collection].list_indexes()]
-            missing = [model for model in models if indexes.definition(model.document) not in existing]
+            existing = [index async for index in self._database[collection].list_indexes()]
+            missing = indexes.missing(models, existing)
             if len(missing) == len(models):
                 raise
             if missing:

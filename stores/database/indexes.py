@@ -1,6 +1,6 @@
 """The indexes of every collection in one table, each with the queries it serves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -286,6 +286,12 @@ def definition(index: Mapping[str, Any]) -> tuple[object, ...]:
     only = index.get("partialFilterExpression", {})
     only = {path: dict(each) if isinstance(each, Mapping) else each for path, each in only.items()}
     return list(index["key"].items()), only, index.get("unique", False), index.get("sparse", False)
+
+
+def missing(models: Iterable[IndexModel], existing: Iterable[Mapping[str, Any]]) -> list[IndexModel]:
+    """Return the models of which no index exists under any name."""
+    definitions = [definition(index) for index in existing]
+    return [model for model in models if definition(model.document) not in definitions]
 
 
 def models() -> dict[str, list[IndexModel]]:

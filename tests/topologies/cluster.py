@@ -32,6 +32,7 @@ Client = MongoClient[Document]
 MONGOS: Final = "LOOMQL_TEST_MONGOS"
 """Environment variable with the binary of real routers."""
 
+IS_STAND_IN: Final = not os.environ.get(MONGOS)
 SHARDS: Final = ("one", "two")
 PROJECT: Final = "acme/chat"
 """The project of most tests; `shard` puts it on both shards."""

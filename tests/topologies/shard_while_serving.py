@@ -31,6 +31,8 @@ from tests.topologies.cluster import Client, Cluster, cluster
 _NAME: Final = "loomql"
 _WRITTEN: Final = "acme/written"
 """The project of the writers; its calls move to the other shard, too."""
+_RANGE: Final = 50_000
+"""Calls that move at once; MongoDB refuses more than twice its chunk size of 128 MB."""
 
 _READ: Final = """query ($projectId: ID!) {
   calls(projectId: $projectId, first: 50) { nodes { id opName inputs } }
@@ -107,7 +109,7 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
             try:
                 seconds["loomql shard --apply"] = await _command(environment, "shard", "--apply")
                 began = monotonic()
-                moved = await asyncio.to_thread(_move_half, running, name)
+                moved = await asyncio.to_thread(_move_half, running, name, SPANS * traces.count // 2)
                 seconds["move of the upper half"] = monotonic() - began
                 stopped_reading.set()
                 if purges:
@@ -154,15 +156,18 @@ async def _read(client: FaultsClient, expected: int, stopped: asyncio.Event) -> 
     return lost
 
 
-def _move_half(running: Cluster, name: str) -> int:
-    """Move the upper half of the loaded calls, and all later projects, to the other shard; return their number."""
-    middle = {"project_id": LOADED, "id": Int64(0)}
+def _move_half(running: Cluster, name: str, number: int) -> int:
+    """Move the upper half of the loaded calls, some `number`, and all later projects; return the exact number."""
+    parts = 1 + number // _RANGE
+    starts = [{"project_id": LOADED, "id": Int64((1 << 63) // parts * part)} for part in range(parts)]
     with Client(running.uri) as client:
         found = client["config"]["databases"].find_one({"_id": name})
         assert found is not None
         other = next(shard for shard in running.shards if shard.name != found["primary"])
-        client.admin.command("split", f"{name}.calls", middle=middle)
-        client.admin.command("moveRange", f"{name}.calls", toShard=other.name, min=middle)
+        for start in starts:
+            client.admin.command("split", f"{name}.calls", middle=start)
+        for start in starts:
+            client.admin.command("moveRange", f"{name}.calls", toShard=other.name, min=start)
     with other.primary().client() as client:
         return client[name]["calls"].count_documents({"project_id": LOADED})
 

@@ -7,22 +7,24 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import Int64, MaxKey, MinKey
+from pymongo.errors import OperationFailure
 
 from app.backups import BackupError, restore, write_backup
 from app.commands import cluster_checks
-from app.commands.cluster_checks import Server, check_cluster, check_user
+from app.commands.cluster_checks import Server, _address, check_cluster, check_user
+from app.commands.diagnostics import _indexes
 from app.commands.findings import Finding, Level
 from app.embedded_mongod import find_mongod
 from app.settings import Settings
-from app.sharding import MANAGER, Client, ShardingError, User, needs, sharded_collections
+from app.sharding import MANAGER, MONITOR, UNAUTHORIZED, Client, ShardingError, User, needs, sharded_collections
 from stores.aggregates import GroupBy, Grouping
 from stores.calls import CallsStore
 from stores.database import Database
@@ -39,7 +41,7 @@ from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.feedback.test_purging import by_id
-from tests.topologies.cluster import SHARDS, Cluster
+from tests.topologies.cluster import IS_STAND_IN, SHARDS, Cluster
 from tests.topologies.shard_while_serving import run_on
 from tests.waiting import TIMEOUT, until
 
@@ -158,9 +160,13 @@ async def test_collections_sharded_before_the_first_start_are_accepted(
     """`sh.shardCollection` builds an index of LoomQL under another name."""
     for collection, key in KEYS.items():
         routers.admin.command("shardCollection", f"{name}.{collection}", key=key)
+    empty = _indexes(routers, name)
 
     await on_cluster.ensure_indexes()
 
+    assert "calls.deleted_at" in empty.text
+    assert "rollups.unit_started_at" not in empty.text
+    assert _indexes(routers, name) == Finding(Level.OK, "indexes", "all exist")
     indexes = routers[name]["rollups"].index_information()
     assert [[path for path, _ in index["key"]] for index in indexes.values() if len(index["key"]) == 3] == [
         ["project_id", "unit", "started_at"]
@@ -408,23 +414,162 @@ def test_doctor_names_what_repairs_each_finding(
     assert "timedatectl set-ntp true" in found["clocks"].text
 
 
-def test_doctor_measures_events_if_it_cannot_ask_the_shards(
-    cluster_uri: str, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def refused(running: Cluster, command: str, code: int, **options: Any) -> Iterator[str]:
+    """Have all members of shards answer a command with an error; yield the URI whose clients get it."""
+    with ExitStack() as stack:
+        for each in running.shards:
+            for member in each.members:
+                stack.enter_context(member.failing([command], errorCode=code, **options))
+        yield f"{running.uri}?appName=loomql"
+
+
+@pytest.mark.parametrize(
+    ("code", "repair"),
+    [
+        (18, 'createUser({ user: "USER", pwd: passwordPrompt(), roles: [{ role: "clusterMonitor", db: "admin" }] })'),
+        (13, 'grantRolesToUser("USER", [{ role: "clusterMonitor", db: "admin" }])'),
+    ],
+    ids=["unknown user", "lacking role"],
+)
+def test_doctor_names_the_members_that_refuse_its_user(
+    running: Cluster, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch, code: int, repair: str
 ) -> None:
-    read = Server.read
-    members = {address for each in routers["config"]["shards"].find() for address in [each["host"].rpartition("/")[2]]}
+    with refused(running, "getParameter", code) as uri:
+        found = {each.subject: each for each in cluster_findings(routers, uri, name)}
+        monkeypatch.setattr(cluster_checks, "_MAX_EVENT_SECONDS", 0.0)
+        [slow] = cluster_findings(routers, uri, name, "events")
 
-    def refused(uri: str, address: str, milliseconds: int) -> Server:
-        return Server(address, "Authentication failed") if address in members else read(uri, address, milliseconds)
-
-    monkeypatch.setattr(Server, "read", refused)
-    [events] = cluster_findings(routers, cluster_uri, name, "events")
-    monkeypatch.setattr(cluster_checks, "_MAX_EVENT_SECONDS", 0.0)
-    [slow] = cluster_findings(routers, cluster_uri, name, "events")
-
-    assert (events.level, slow.level) == (Level.OK, Level.WARNING)
-    assert "cannot be asked (Authentication failed)" in events.text
+    assert found["members"].level is Level.WARNING
+    assert "versions, clocks and periodicNoopIntervalSecs are not checked" in found["members"].text
+    assert f'n the primary of each shard, run db.getSiblingDB("admin").{repair}' in found["members"].text
+    for each in running.shards:
+        for member in each.members:
+            assert f"{member.host} of shard {each.name}" in found["members"].text
+            assert member.host in found["events"].text
+    assert {found[each].level for each in ("shards", "versions", "events", "clocks")} == {Level.OK}
+    assert "2 of 6 routers and members" in found["versions"].text
+    assert slow.level is Level.WARNING
     assert "restart each mongod with" in slow.text
+
+
+def test_member_with_access_control_needs_a_user_with_the_role_cluster_monitor(guarded_uri: str) -> None:
+    address = guarded_uri.partition("@")[2].partition("/")[0]
+    writer = user_uri(guarded_uri, "writer", [{"role": "readWrite", "db": "loomql"}])
+    monitor = user_uri(guarded_uri, "monitor", [{"role": MONITOR, "db": "admin"}])
+
+    unknown, lacking, known = (
+        Server.read(uri, address, 30_000) for uri in (guarded_uri.replace("root:", "unknown:"), writer, monitor)
+    )
+
+    assert unknown.why_unread == "Authentication failed"
+    assert isinstance(unknown.error, OperationFailure)
+    assert isinstance(lacking.error, OperationFailure)
+    assert (unknown.error.code, lacking.error.code, known.error) == (18, UNAUTHORIZED, None)
+    assert [each.has_primary for each in (unknown, lacking, known)] == [True] * 3
+    assert known.noop_interval == 10
+
+
+def test_user_with_a_certificate_is_created_without_a_password() -> None:
+    assert User("CN=loomql", "$external", []).create(MONITOR) == (
+        'db.getSiblingDB("$external").createUser('
+        '{ user: "CN=loomql", roles: [{ role: "clusterMonitor", db: "admin" }] })'
+    )
+
+
+@pytest.mark.skipif(not IS_STAND_IN, reason="mongos answers these commands itself")
+def test_doctor_checks_routers_and_events_without_the_role_cluster_monitor(
+    running: Cluster, routers: Client, name: str
+) -> None:
+    with refused(running, "find", 13, namespace="config.shards") as uri, Client(uri) as client:
+        found = {each.subject: each for each in cluster_findings(client, uri, name)}
+    with refused(running, "serverStatus", 13) as uri:
+        [of_routers] = cluster_findings(routers, uri, name, "routers")
+
+    assert {subject for subject, each in found.items() if each.level is not Level.OK} == {"sharding"}
+    assert "may not read how collections are sharded" in found["sharding"].text
+    assert found.keys() == {"sharding", "routers", "versions", "events", "clocks"}
+    assert "the last event took" in found["events"].text
+    assert of_routers.level is Level.WARNING
+    assert "not checked is whether they accept the" in of_routers.text
+    assert 'grantRolesToUser("USER", [{ role: "clusterMonitor", db: "admin" }])' in of_routers.text
+
+
+def test_doctor_ends_and_names_the_shard_that_hangs(running: Cluster, name: str) -> None:
+    """The router of the other shard, because the stand-in has a shard read the configuration."""
+    uri, [member] = running.uri_of(1), running.shards[0].members
+    began = time.monotonic()
+    member.signal(signal.SIGSTOP)
+    try:
+        doctor = loomql("doctor", LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=name, LOOMQL_PORT="0")
+        took = time.monotonic() - began
+    finally:
+        member.signal(signal.SIGCONT)
+
+    lines = {line.split()[1]: line for line in doctor.stdout.splitlines()}
+    assert doctor.returncode == 1
+    assert took < 50
+    assert lines["sharding:"].startswith("problem sharding: not checked: MongoDB gave no answer in 6 s")
+    assert lines["indexes:"].startswith("problem indexes: not checked: MongoDB gave no answer in 6 s")
+    assert "A server hangs, or a shard has no primary" in lines["sharding:"]
+    assert lines["shards:"].startswith("warning shards: no member of one (of one, two) answers")
+    assert f"{member.host} of shard one (timed out)" in lines["members:"]
+    assert "restart those that hang" in lines["members:"]
+    assert {lines[each].split()[0] for each in ("routers:", "versions:", "clocks:")} == {"ok"}
+
+
+def test_doctor_names_the_shard_without_a_primary(running: Cluster, name: str) -> None:
+    shard = running.shards[1]
+    lost = [shard.primary(), *shard.secondaries()[:1]]
+    [left] = [member for member in shard.members if member not in lost]
+    try:
+        for member in lost:
+            member.kill()
+        with left.client() as client:
+            deadline = time.monotonic() + TIMEOUT
+            while "primary" in client.admin.command("hello") and time.monotonic() < deadline:
+                time.sleep(0.1)
+        doctor = loomql("doctor", LOOMQL_MONGODB_URI=running.uri_of(0), LOOMQL_MONGODB_DATABASE=name, LOOMQL_PORT="0")
+    finally:
+        for member in lost:
+            member.start()
+        shard.wait_until_whole()
+
+    lines = {line.split()[1]: line for line in doctor.stdout.splitlines()}
+    assert doctor.returncode == 1
+    assert lines["shards:"].startswith("problem shards: no primary in two (of one, two)")
+    assert all(f"{member.host} of shard two" in lines["members:"] for member in lost)
+    assert f"{left.host} of shard two" not in lines["members:"]
+    assert lines["events:"].startswith("problem events: not checked")
+    assert {lines[each].split()[0] for each in ("routers:", "versions:", "clocks:", "data:")} == {"ok"}
+    assert "does not answer" not in doctor.stdout
+
+
+@pytest.mark.skipif(not IS_STAND_IN, reason="mongos lists itself in config.mongos")
+def test_doctor_does_not_tell_to_add_the_router_that_the_uri_names(
+    running: Cluster, routers: Client, name: str
+) -> None:
+    uri = running.uri_of(0).replace("127.0.0.1", "localhost")
+    own = Server.read(uri, running.routers[0], 30_000).name
+    with running.config.primary().client() as client:
+        known = client["config"]["mongos"]
+        for each in (own, "other:27017"):
+            known.update_one({"_id": each}, {"$set": {"ping": datetime.now(UTC)}}, upsert=True)
+        [two] = cluster_findings(routers, uri, name, "routers")
+        known.delete_one({"_id": "other:27017"})
+        [one] = cluster_findings(routers, uri, name, "routers")
+        known.delete_one({"_id": own})
+
+    assert two.text == "LOOMQL_MONGODB_URI names one router of 2: add other:27017, in case it stops."
+    assert one.level is Level.OK
+
+
+def test_addresses_are_those_of_a_uri() -> None:
+    assert [_address("host", 27017), _address("::1", 27018), _address("/run/mongos.sock", None)] == [
+        "host:27017",
+        "[::1]:27018",
+        "%2Frun%2Fmongos.sock",
+    ]
 
 
 def test_doctor_finds_a_stopped_router(cluster_uri: str, routers: Client, name: str) -> None:
