@@ -63,7 +63,9 @@ class Need:
         """Describe the state of the collection in one line."""
         key = keys_text(self.wanted.key)
         if self.has_other_key:
-            return f"stays sharded by {keys_text(self.current or {})}; LoomQL is tested with {key}"
+            return (
+                f"stays sharded by {keys_text(self.current or {})}, not {key}: `loomql doctor` shows how to change it"
+            )
         if self.is_met:
             return f"is sharded by {key}"
         index = f"index {keys_text(dict(self.wanted.index_keys))}" if self.lacks_index else ""

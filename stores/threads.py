@@ -422,7 +422,7 @@ class ThreadsStore:
     async def by_keys(self, keys: Sequence[ThreadKey], wanted: frozenset[str]) -> dict[ThreadKey, Row | None]:
         """Return each thread's selected fields; None if no turn of the period has ended."""
         threads: dict[ThreadKey, Row | None] = dict.fromkeys(keys)
-        async with self.database.snapshot_session([project_id for project_id, *_ in keys]) as session:
+        async with self.database.snapshot_session({project_id for project_id, *_ in keys}) as session:
             for (project_id, period), thread_ids in await by_scope(keys):
                 threads_filter = ThreadsFilter(period.after, period.before, thread_ids)
                 found = await _Threads(self.database, project_id, threads_filter, session).by_id(wanted)

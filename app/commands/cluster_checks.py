@@ -209,8 +209,8 @@ def _shards(shards: Mapping[str, list[Server]]) -> Finding:
     if lost := [name for name, has_primary in answers.items() if False in has_primary and True not in has_primary]:
         return problem(
             "shards",
-            f"no primary in {', '.join(lost)} (of {names}), so writes there fail: start most members of each, and see "
-            "rs.status() on one of them.",
+            f"no primary in {', '.join(lost)} (of {names}), so writes there fail: start a majority of the members of "
+            "each, and see rs.status() on one of them.",
         )
     if silent := [name for name, has_primary in answers.items() if has_primary == {None}]:
         return warning("shards", f"no member of {', '.join(silent)} (of {names}) answers this machine.")
@@ -231,8 +231,9 @@ def _members(client: Client, shards: Mapping[str, list[Server]]) -> Iterator[Fin
     repairs = []
     if _AUTHENTICATION_FAILED in codes:
         repairs.append(
-            "Shards do not know the users of routers: on the primary of each shard, run "
-            f"{user.create(MONITOR)} with the password of LOOMQL_MONGODB_URI."
+            "Shards do not know the users of routers: on the primary of each shard, as its administrator, run "
+            f"{user.create(MONITOR)} with the password of LOOMQL_MONGODB_URI. If the shard has no users yet, first "
+            "create one with the role userAdminAnyDatabase."
         )
     if UNAUTHORIZED in codes:
         repairs.append(f"On the primary of each shard, run {user.grant(MONITOR, 'admin')}.")
@@ -253,7 +254,10 @@ def _routers(client: Client, routers: list[Server], running: set[str], settings:
     others = ", ".join(sorted(running - {routers[0].name}))
     if unread := [router for router in routers if router.error]:
         texts = "; ".join(f"{router.address}: {router.why_unread}" for router in unread)
-        yield warning("routers", f"{texts}. Start them (mongos), or remove them from LOOMQL_MONGODB_URI.")
+        yield warning(
+            "routers",
+            f"{texts}. Start them (mongos), let this machine reach them, or remove them from LOOMQL_MONGODB_URI.",
+        )
     elif few:
         yield warning(
             "routers",
@@ -264,8 +268,8 @@ def _routers(client: Client, routers: list[Server], running: set[str], settings:
         user = User.of(client)
         yield warning(
             "routers",
-            f"{names} answer; not checked is whether they accept the {needed:,} connections of {settings.workers} "
-            f"processes, because the {user.text} may not run serverStatus: run {user.grant(MONITOR, 'admin')}.",
+            f"{names} answer. Whether they accept the {needed:,} connections of {settings.workers} processes is not "
+            f"checked, because the {user.text} may not run serverStatus: run {user.grant(MONITOR, 'admin')}.",
         )
     elif len(routers) == 1 and others and routers[0].name in running:
         yield warning(

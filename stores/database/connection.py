@@ -108,6 +108,7 @@ class Database(Collections):
         """Slots of one process for reads that may scan a whole project."""
         self._registry = ProjectRegistry(timings.registry_lag_seconds)
         self._blocked_reason = ""
+        self._has_connected = False
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
@@ -360,6 +361,8 @@ class Database(Collections):
             UnavailableError: if no server is reachable.
         """
         self._check_not_blocked(operation)
+        if not self._has_connected:
+            operation = self._once_connected(operation)
         now = time.monotonic()
         deadline = (now if started_at is None else started_at) + self._query_timeout_seconds
         # The driver reads 0 as no limit.
@@ -388,13 +391,15 @@ class Database(Collections):
 
     @asynccontextmanager
     async def snapshot_session(
-        self, project_ids: Sequence[str], collections: Sequence[str] = ("calls",)
+        self, project_ids: Iterable[str], collections: Iterable[str] = ("calls",)
     ) -> AsyncIterator[Session]:
         """Open a session whose reads all see the data of one time.
 
         They see each write that was acknowledged before: to the `collections` of the projects, and to those that a
-        cluster does not shard. Other sharded collections that a read uses must have been written by background jobs.
+        cluster does not shard. Name each sharded collection that callers write and the block reads.
         """
+        if not self._has_connected:
+            await self._connect()
         # The driver sends nothing when it starts or ends such a session, so Motor's threads are not needed for that.
         with self._client.delegate.start_session(snapshot=True) as session:
             if is_cluster(self._client.delegate):
@@ -412,6 +417,20 @@ class Database(Collections):
             if asyncio.iscoroutine(operation):
                 operation.close()
             raise UnavailableError(self._blocked_reason)
+
+    async def _once_connected(self, operation: Awaitable[_R]) -> _R:
+        try:
+            await self._connect()
+        except BaseException:
+            if asyncio.iscoroutine(operation):
+                operation.close()
+            raise
+        return await operation
+
+    async def _connect(self) -> None:
+        """Let the driver find the servers, because a read depends on whether they are routers."""
+        await run_in_driver_thread(getattr, self._client.delegate, "is_mongos")
+        self._has_connected = True
 
     def _is_reachable(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method

@@ -18,13 +18,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from copy import copy
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import pymongo
 from bson import Timestamp
@@ -63,6 +64,10 @@ The members of a shard elect another primary about ten seconds after theirs hang
 repeated command reaches it.
 """
 
+_ONE: Final[Document] = {"limit": 1, "singleBatch": True}
+_KILLS: Final = 8
+"""Servers on which operations are killed at once."""
+
 _SNAPSHOT: Final = ReadConcern("snapshot")
 _MAJORITY: Final = ReadConcern("majority")
 
@@ -81,13 +86,19 @@ _Operation = Callable[[], None]
 _log = logging.getLogger("loomql")
 
 
+_CLUSTERS: Final[WeakSet["MongoClient[Document]"]] = WeakSet()
+"""The clients that have found a router."""
+
+
 def is_cluster(client: "MongoClient[Document]") -> bool:
-    """Return True if the client has found routers of a sharded cluster."""
+    """Return True if the client has found routers of a sharded cluster; a new client has found nothing yet."""
     topology = client.topology_description
     if topology.topology_type_name != "Single":
         return topology.topology_type_name == "Sharded"
-    # With `directConnection=true` the driver names the server, not the topology.
-    return any(server.server_type_name == "Mongos" for server in topology.server_descriptions().values())
+    # With `directConnection=true` the driver knows the one server, and forgets its type if a connection fails.
+    if any(server.server_type_name == "Mongos" for server in topology.server_descriptions().values()):
+        _CLUSTERS.add(client)
+    return client in _CLUSTERS
 
 
 def concern_of_one_read(client: "MongoClient[Document]") -> ReadConcern:
@@ -106,21 +117,23 @@ def in_one_read(collection: Collection) -> Collection:
 
 
 def time_of_shards(
-    database: "DriversDatabase[Document]", collections: Sequence[str] = ("calls",), project_ids: Sequence[str] = ()
+    database: "DriversDatabase[Document]",
+    collections: Iterable[str] = ("calls",),
+    project_ids: Iterable[str] | None = None,
 ) -> Timestamp:
     """Return a time on a cluster that is not before any acknowledged write to some collections.
 
-    It asks the shards with those of some projects, or of all if none are given, and the one with the collections that
-    are not sharded. So the time is not before any write to these, either.
+    It asks the shards with those of some projects, by default of all, and the one with the collections that are not
+    sharded. So the time is not before any write to these, either.
     """
     nothing: Document = {"_id": ""}
-    of_projects: Document = {"project_id": {"$in": [*project_ids]}} if project_ids else {}
-    finds = [("leases", nothing), *((name, of_projects | nothing) for name in collections)]
-    # A router knows the clocks of the shards that answered it, and a shard's clock is not before its last write.
+    # A condition on `_id` would leave out shards if it is part of the shard key. An index answers without documents.
+    of_projects: Document = nothing if project_ids is None else {"project_id": {"$in": [*project_ids]}}
     answers = (
-        database.command({"find": name, "filter": match, "hint": "_id_", "limit": 1, "singleBatch": True})
-        for name, match in finds
+        database.command({"find": name, "filter": match, "projection": {"_id": 0, "project_id": 1}, **_ONE})
+        for name, match in (("leases", nothing), *((name, of_projects) for name in collections))
     )
+    # A router knows the clocks of the shards that answered it, and a shard's clock is not before its last write.
     clocks: list[Timestamp] = [answer["$clusterTime"]["clusterTime"] for answer in answers]
     return max(clocks)
 
@@ -508,9 +521,11 @@ class ControlClient:
         self._client = client
         self._name = name
         self._threads = ThreadPool(CONTROL_CONNECTIONS)
+        # Neither the reads of keys nor the kills on other servers wait for a router that hangs.
+        self._kill_threads = ThreadPool(_KILLS)
         self._cancelled: dict[_Commands, float] = {}
         self._killing: dict[_Address, asyncio.Task[None]] = {}
-        """One task for each server, because a router that hangs must not delay the others."""
+        """One task for each server."""
         self._silent_since: float | None = None
         """The time since which the shards have been asked without an answer; None if nobody asks them."""
         self._is_closed = threading.Event()
@@ -571,7 +586,7 @@ class ControlClient:
         while numbers := [number for server, number in self._running_connections() if server == address]:
             try:
                 with pymongo.timeout(_KILL_COMMAND_SECONDS):
-                    await self._threads.run(self._kill, address, numbers, time.monotonic())
+                    await self._kill_threads.run(self._kill, address, numbers, time.monotonic())
             except PyMongoError as error:
                 # They end by themselves when the time for them is over.
                 _log.warning("could not kill the operations of cancelled queries: %s", type(error).__name__)

@@ -38,8 +38,9 @@ class RefusedError(DatabaseAwayError):
 class FaultsClient:
     """Sends requests to one server for one project. A failed request raises `RefusedError` or `ServerGoneError`."""
 
-    def __init__(self, url: str, project_id: str) -> None:
+    def __init__(self, url: str, project_id: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self.project_id = project_id
+        self._timeout_seconds = timeout_seconds
         self.url = url
         self.seen: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
@@ -51,7 +52,7 @@ class FaultsClient:
         It is for reads after a full disk: mongod was once away again after it had acknowledged further writes.
         """
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits)
+        self._http = httpx.AsyncClient(timeout=timeout_seconds, limits=limits)
         self.calls = _Calls(self)
 
     async def close(self) -> None:
@@ -131,7 +132,7 @@ class FaultsClient:
                 self.wrong[f"no answer: {error!r}"] += 1
             raise ServerGoneError from error
         except httpx.TimeoutException as error:
-            self.wrong[f"no answer in {TIMEOUT_SECONDS:g} s to {str(how)[:100]}"] += 1
+            self.wrong[f"no answer in {self._timeout_seconds:g} s to {str(how)[:100]}"] += 1
             raise ServerGoneError from error
         finally:
             self.longest_seconds = max(self.longest_seconds, monotonic() - began)

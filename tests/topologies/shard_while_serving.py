@@ -22,7 +22,7 @@ from stores.database import Database
 from tests.app.command import PROGRAM, clean
 from tests.benchmarks.spans import PROJECT as LOADED
 from tests.benchmarks.spans import SPANS, TEMPLATES, Copies, Traces, converted, load
-from tests.faults.client import FaultsClient
+from tests.faults.client import FaultsClient, RefusedError
 from tests.faults.serving import serving
 from tests.faults.writers.calls import BatchWriter
 from tests.stores.purges.test_purging import counted
@@ -31,6 +31,9 @@ from tests.topologies.cluster import Client, Cluster, cluster
 _NAME: Final = "loomql"
 _WRITTEN: Final = "acme/written"
 """The project of the writers; its calls move to the other shard, too."""
+_READ_SECONDS: Final = 120.0
+"""A count reads all calls until the server has rolled them up."""
+_READ_PAUSE_SECONDS: Final = 0.5
 _RANGE: Final = 50_000
 """Calls that move at once; MongoDB refuses more than twice its chunk size of 128 MB."""
 
@@ -50,6 +53,7 @@ class Outcome:
         seconds: the duration of each step, by name.
         acknowledged: the number of calls whose writes were acknowledged meanwhile.
         longest_seconds: the time of the slowest write and of the slowest read.
+        seen: the number of answers of the readers, by kind.
         wrong: the number of answers that no client should get, by description.
         lost: a sentence for each missing or broken call of the writers, and for each count of reads that is wrong.
         left: the number of documents that the purge left, by collection.
@@ -60,6 +64,7 @@ class Outcome:
     seconds: dict[str, float]
     acknowledged: int
     longest_seconds: Sequence[float]
+    seen: Counter[str]
     wrong: Counter[str]
     lost: Sequence[str]
     left: dict[str, int]
@@ -71,6 +76,7 @@ class Outcome:
                 *(f"{name}: {seconds:.1f} s" for name, seconds in self.seconds.items()),
                 f"{self.acknowledged:,} calls acknowledged meanwhile",
                 "the longest write took {:.1f} s, the longest read {:.1f} s".format(*self.longest_seconds),
+                f"reads: {dict(self.seen)}",
                 f"wrong answers: {dict(self.wrong) or 'none'}",
                 f"lost: {len(self.lost)} {[*self.lost[:5]] or ''}",
                 f"left after the purge: {self.left or 'nothing'}",
@@ -99,7 +105,7 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
         for server in servers:
             server.wait_until_up()
         writers = [BatchWriter(FaultsClient(server.url, _WRITTEN)) for server in servers]
-        readers = [FaultsClient(server.url, LOADED) for server in servers]
+        readers = [FaultsClient(server.url, LOADED, _READ_SECONDS) for server in servers]
         seconds: dict[str, float] = {}
         stops = stopped_reading, stopped_writing = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -112,6 +118,7 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
                 moved = await asyncio.to_thread(_move_half, running, name, SPANS * traces.count // 2)
                 seconds["move of the upper half"] = monotonic() - began
                 stopped_reading.set()
+                await asyncio.wait(reads)
                 if purges:
                     purge = _command(environment, "project", "purge", LOADED, "--confirm", LOADED)
                     seconds["loomql project purge"] = await purge
@@ -130,6 +137,7 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
         seconds,
         acknowledged=sum(len(writer.ended) for writer in writers),
         longest_seconds=longest,
+        seen=sum((reader.seen for reader in readers), Counter[str]()),
         wrong=sum((client.wrong for client in clients), Counter[str]()),
         lost=lost,
         left=await _left(running, name) if purges else {},
@@ -150,7 +158,11 @@ async def _read(client: FaultsClient, expected: int, stopped: asyncio.Event) -> 
     """Read a page and a count until stopped; return a sentence for each wrong count."""
     lost = []
     while not stopped.is_set():
-        found = (await client.ask(_READ))["callsStats"]["count"]
+        try:
+            found = (await client.ask(_READ))["callsStats"]["count"]
+        except RefusedError:
+            await asyncio.sleep(_READ_PAUSE_SECONDS)
+            continue
         if found != expected:
             lost.append(f"{found} calls are counted, and {expected} are there")
     return lost

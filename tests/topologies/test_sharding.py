@@ -491,24 +491,21 @@ def test_doctor_checks_routers_and_events_without_the_role_cluster_monitor(
     assert found.keys() == {"sharding", "routers", "versions", "events", "clocks"}
     assert "the last event took" in found["events"].text
     assert of_routers.level is Level.WARNING
-    assert "not checked is whether they accept the" in of_routers.text
+    assert "Whether they accept the" in of_routers.text
     assert 'grantRolesToUser("USER", [{ role: "clusterMonitor", db: "admin" }])' in of_routers.text
 
 
 def test_doctor_ends_and_names_the_shard_that_hangs(running: Cluster, name: str) -> None:
     """The router of the other shard, because the stand-in has a shard read the configuration."""
     uri, [member] = running.uri_of(1), running.shards[0].members
-    began = time.monotonic()
     member.signal(signal.SIGSTOP)
     try:
         doctor = loomql("doctor", LOOMQL_MONGODB_URI=uri, LOOMQL_MONGODB_DATABASE=name, LOOMQL_PORT="0")
-        took = time.monotonic() - began
     finally:
         member.signal(signal.SIGCONT)
 
     lines = {line.split()[1]: line for line in doctor.stdout.splitlines()}
     assert doctor.returncode == 1
-    assert took < 50
     assert lines["sharding:"].startswith("problem sharding: not checked: MongoDB gave no answer in 6 s")
     assert lines["indexes:"].startswith("problem indexes: not checked: MongoDB gave no answer in 6 s")
     assert "A server hangs, or a shard has no primary" in lines["sharding:"]
@@ -553,12 +550,14 @@ def test_doctor_does_not_tell_to_add_the_router_that_the_uri_names(
     own = Server.read(uri, running.routers[0], 30_000).name
     with running.config.primary().client() as client:
         known = client["config"]["mongos"]
-        for each in (own, "other:27017"):
-            known.update_one({"_id": each}, {"$set": {"ping": datetime.now(UTC)}}, upsert=True)
-        [two] = cluster_findings(routers, uri, name, "routers")
-        known.delete_one({"_id": "other:27017"})
-        [one] = cluster_findings(routers, uri, name, "routers")
-        known.delete_one({"_id": own})
+        try:
+            for each in (own, "other:27017"):
+                known.update_one({"_id": each}, {"$set": {"ping": datetime.now(UTC)}}, upsert=True)
+            [two] = cluster_findings(routers, uri, name, "routers")
+            known.delete_one({"_id": "other:27017"})
+            [one] = cluster_findings(routers, uri, name, "routers")
+        finally:
+            known.delete_many({"_id": {"$in": [own, "other:27017"]}})
 
     assert two.text == "LOOMQL_MONGODB_URI names one router of 2: add other:27017, in case it stops."
     assert one.level is Level.OK
