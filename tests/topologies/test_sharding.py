@@ -25,21 +25,24 @@ from app.commands.findings import Finding, Level
 from app.embedded_mongod import find_mongod
 from app.settings import Settings
 from app.sharding import MANAGER, MONITOR, UNAUTHORIZED, Client, ShardingError, User, needs, sharded_collections
+from stores import digests
 from stores.aggregates import GroupBy, Grouping
-from stores.calls import CallsStore
+from stores.calls import CallsStore, Expansion
 from stores.database import Database
 from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.migrations import schema_version
-from stores.objects import ObjectVersion
+from stores.objects import ObjectsStore, ObjectVersion
 from stores.paging import PageRequest
 from stores.query import Query
+from stores.tables import TablesStore
 from tests.app.command import clean, loomql, run_in_process
 from tests.app.test_backups import everything, filled
 from tests.benchmarks import spans
 from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.stores.calls.test_ref_expansion import made
 from tests.stores.feedback.test_purging import by_id
 from tests.topologies.cluster import IS_STAND_IN, SHARDS, Cluster
 from tests.topologies.shard_while_serving import run_on
@@ -268,6 +271,32 @@ async def test_count_has_feedback_that_another_router_has_just_stored_on_another
         await feedback.create([NewFeedback(PROJECT, ref, "note", {"good": True})])
 
         assert await calls.count(PROJECT, query=Query(RATED)) == number + 1
+    reader.close()
+    writer.close()
+
+
+async def test_count_behind_refs_has_rows_that_another_router_has_just_stored_on_another_shard(
+    running: Cluster, cluster_uri: str, routers: Client, name: str
+) -> None:
+    apply(cluster_uri, name)
+    for collection in ("tables", "table_chunks", "table_rows"):
+        # The project's first range, before all ids, stays on the shard with the calls and objects.
+        move_upper_part(routers, name, collection, {"project_id": PROJECT, "_id": f"{PROJECT}:"})
+    reader, writer = (Database.open(running.uri_of(router), name) for router in (0, 1))
+    calls, tables = CallsStore(reader), TablesStore(writer)
+    await schema_version.mark_done(reader, schema_version.LATEST)
+    rows = [{"q": number} for number in range(20)]
+    for number, row in enumerate(rows):
+        data = {"rows": f"weave:///{PROJECT}/table/{digests.table_digest([digests.object_digest(row)])}"}
+        ref = await made(ObjectsStore(reader), data, f"data{number}")
+        await calls.write([start(number, inputs={"example": f"{ref}/attr/rows/id/{digests.object_digest(row)}"})])
+    # A condition on feedback makes the count read a snapshot.
+    any_row = {"$gte": [{"$getField": "inputs.example.q"}, {"$literal": 0}]}
+    unrated = Query({"$expr": {"$and": [any_row, {"$not": [RATED["$expr"]]}]}})
+    for number, row in enumerate(rows):
+        await tables.create(PROJECT, [row])
+
+        assert await calls.count(PROJECT, query=unrated, expansion=Expansion(["inputs.example"])) == number + 1
     reader.close()
     writer.close()
 
