@@ -29,11 +29,12 @@ from tests.stores.purges.test_purging import counted
 from tests.topologies.cluster import Client, Cluster, cluster
 
 _NAME: Final = "loomql"
-_WRITTEN: Final = "acme/written"
-"""The project of the writers; its calls move to the other shard, too."""
+_WRITTEN: Final = "acme/chat"
+"""The project of the writers; its calls do not move, since it comes before the other one."""
 _READ_SECONDS: Final = 120.0
 """A count reads all calls until the server has rolled them up."""
 _READ_PAUSE_SECONDS: Final = 0.5
+_LOG: Final = 10_000
 _RANGE: Final = 50_000
 """Calls that move at once; MongoDB refuses more than twice its chunk size of 128 MB."""
 
@@ -55,6 +56,7 @@ class Outcome:
         longest_seconds: the time of the slowest write and of the slowest read.
         seen: the number of answers of the readers, by kind.
         wrong: the number of answers that no client should get, by description.
+        logs: the ends of the servers' logs if there are such answers.
         lost: a sentence for each missing or broken call of the writers, and for each count of reads that is wrong.
         left: the number of documents that the purge left, by collection.
     """
@@ -66,6 +68,7 @@ class Outcome:
     longest_seconds: Sequence[float]
     seen: Counter[str]
     wrong: Counter[str]
+    logs: Sequence[str]
     lost: Sequence[str]
     left: dict[str, int]
 
@@ -78,6 +81,7 @@ class Outcome:
                 "the longest write took {:.1f} s, the longest read {:.1f} s".format(*self.longest_seconds),
                 f"reads: {dict(self.seen)}",
                 f"wrong answers: {dict(self.wrong) or 'none'}",
+                *self.logs,
                 f"lost: {len(self.lost)} {[*self.lost[:5]] or ''}",
                 f"left after the purge: {self.left or 'nothing'}",
             ]
@@ -131,6 +135,8 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
         clients = [*readers, *(writer.client for writer in writers)]
         for client in clients:
             await client.close()
+        wrong = sum((client.wrong for client in clients), Counter[str]())
+        logs = [server.output.read_text()[-_LOG:] for server in servers] if wrong else []
     return Outcome(
         SPANS * traces.count,
         moved,
@@ -138,7 +144,8 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
         acknowledged=sum(len(writer.ended) for writer in writers),
         longest_seconds=longest,
         seen=sum((reader.seen for reader in readers), Counter[str]()),
-        wrong=sum((client.wrong for client in clients), Counter[str]()),
+        wrong=wrong,
+        logs=logs,
         lost=lost,
         left=await _left(running, name) if purges else {},
     )
@@ -169,7 +176,7 @@ async def _read(client: FaultsClient, expected: int, stopped: asyncio.Event) -> 
 
 
 def _move_half(running: Cluster, name: str, number: int) -> int:
-    """Move the upper half of the loaded calls, some `number`, and all later projects; return the exact number."""
+    """Move the upper half of the loaded calls, some `number`, to the other shard; return the exact number."""
     parts = 1 + number // _RANGE
     starts = [{"project_id": LOADED, "id": Int64((1 << 63) // parts * part)} for part in range(parts)]
     with Client(running.uri) as client:

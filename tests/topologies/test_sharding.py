@@ -186,8 +186,8 @@ async def test_database_is_sharded_beside_readers_and_writers(
 
     assert 0 < outcome.moved < outcome.calls == 40 * spans.SPANS
     assert outcome.acknowledged > 0
-    assert not outcome.wrong, outcome
-    assert not outcome.lost, outcome
+    assert not outcome.wrong, str(outcome)
+    assert not outcome.lost, str(outcome)
 
 
 def test_other_servers_have_nothing_to_shard(mongodb_uri: str, database_name: str) -> None:
@@ -471,7 +471,8 @@ def test_doctor_names_the_members_that_refuse_its_user(
 
     assert found["members"].level is Level.WARNING
     assert "versions, clocks and periodicNoopIntervalSecs are not checked" in found["members"].text
-    assert f'n the primary of each shard, run db.getSiblingDB("admin").{repair}' in found["members"].text
+    assert "n the primary of each shard, " in found["members"].text
+    assert f'run db.getSiblingDB("admin").{repair}' in found["members"].text
     for each in running.shards:
         for member in each.members:
             assert f"{member.host} of shard {each.name}" in found["members"].text
