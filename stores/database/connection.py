@@ -60,7 +60,8 @@ _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """Interval of heartbeats, the driver's minimum. It detects a hanging server after this plus half of the timeout."""
 _MIN_SECONDS = 0.001
-_SNAPSHOT_TOO_OLD = 239
+_SNAPSHOT_TOO_OLD: Final = (239, 250)
+"""SnapshotTooOld, and StaleChunkHistory: the collection has been sharded since the time of the snapshot."""
 _NAMESPACE_NOT_FOUND = 26
 _INDEX_NOT_FOUND = 27
 _CANNOT_CREATE_INDEX = 67
@@ -558,7 +559,7 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                         find = find_missing_indexes(store.database.calls, may_be_any=lacked)
                         await store.database.query(find, started_at)
                         lacked = True
-                    elif error.code != _SNAPSHOT_TOO_OLD:
+                    elif error.code not in _SNAPSHOT_TOO_OLD:
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)
         finally:

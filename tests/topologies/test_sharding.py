@@ -28,7 +28,7 @@ from app.sharding import MANAGER, MONITOR, UNAUTHORIZED, Client, ShardingError, 
 from stores import digests
 from stores.aggregates import GroupBy, Grouping
 from stores.calls import CallsStore, Expansion
-from stores.database import Database
+from stores.database import Database, database_query
 from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from stores.feedback import FeedbackStore, NewFeedback
 from stores.migrations import schema_version
@@ -188,6 +188,29 @@ async def test_database_is_sharded_beside_readers_and_writers(
     assert outcome.acknowledged > 0
     assert not outcome.wrong, str(outcome)
     assert not outcome.lost, str(outcome)
+
+
+class _Counter:
+    """Counts calls in a snapshot; the first time, the database is sharded meanwhile."""
+
+    def __init__(self, database: Database, uri: str, name: str) -> None:
+        self.database = database
+        self._sharding = [(uri, name)]
+
+    @database_query
+    async def count(self) -> int:
+        async with self.database.snapshot_session([PROJECT]) as session:
+            if self._sharding:
+                await asyncio.to_thread(apply, *self._sharding.pop())
+            return int(await self.database.calls.count_documents({"project_id": PROJECT}, session=session))
+
+
+async def test_read_whose_snapshot_is_from_before_the_sharding_is_repeated(
+    on_cluster: Database, cluster_uri: str, name: str
+) -> None:
+    await filled(on_cluster)
+
+    assert await _Counter(on_cluster, cluster_uri, name).count() == 20
 
 
 def test_other_servers_have_nothing_to_shard(mongodb_uri: str, database_name: str) -> None:
