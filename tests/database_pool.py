@@ -4,11 +4,14 @@ Building every index takes a second; deleting the documents of a test takes far 
 """
 
 import math
+import time
 import uuid
 from typing import Any, Final
 
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from stores.database import indexes
@@ -135,9 +138,22 @@ def _emptied(database: Database[Document], names: list[str], max_documents: floa
     if sum(filled.values()) > max_documents:
         return False
     for name in filled:
-        database[name].delete_many({})
+        _delete_all(database[name])
         database.command("planCacheClear", name)
     return True
+
+
+def _delete_all(collection: Collection[Document]) -> None:
+    """Delete all documents; again if the primary of a shard has just gone, because no router repeats such a delete."""
+    for is_last in (False, False, True):
+        try:
+            collection.delete_many({})
+        except PyMongoError:
+            if is_last:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _filled(database: Database[Document], names: list[str]) -> dict[str, int]:
