@@ -14,7 +14,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -198,7 +198,8 @@ def write_backup(client: Client, database: str, path: Path, *, is_own: bool) -> 
                 # A router would choose a time that may be before writes through other routers.
                 sharded = [key.collection for key in SHARD_KEYS]
                 set_snapshot_time(session, time_of_shards(client[database], sharded))
-            counts = _write(client, database, BackupWriter(file), session)
+            with closing(BackupWriter(file)) as writer:
+                counts = _write(client, database, writer, session)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -240,7 +241,6 @@ def _write(client: Client, database: str, writer: BackupWriter, session: ClientS
         writer.put(b"E", count.to_record())
         counts[name] = count.count
     writer.put(b"Z", {"collections": len(counts)})
-    writer.close()
     return counts
 
 
