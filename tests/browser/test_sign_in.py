@@ -237,7 +237,7 @@ async def refused(page: "Page", url: str) -> None:
     await until(status, lambda found: found == 401, pause=0.5)
 
 
-def brief(issuer: StandInIssuer, seconds: int = 4) -> dict[str, object]:
+def brief(issuer: StandInIssuer, seconds: int = 8) -> dict[str, object]:
     now = int(issuer.claims()["iat"])
     return {"iat": now, "exp": now + seconds}
 
