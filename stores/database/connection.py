@@ -109,7 +109,7 @@ class Database(Collections):
         """Slots of one process for reads that may scan a whole project."""
         self._registry = ProjectRegistry(timings.registry_lag_seconds)
         self._blocked_reason = ""
-        self._has_connected = False
+        self._has_connected = False  # once True, it stays so
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._query_timeout_seconds = query_timeout_seconds
@@ -362,7 +362,7 @@ class Database(Collections):
             UnavailableError: if no server is reachable.
         """
         self._check_not_blocked(operation)
-        if not self._has_connected:
+        if not self._has_found_servers():
             operation = self._once_connected(operation)
         now = time.monotonic()
         deadline = (now if started_at is None else started_at) + self._query_timeout_seconds
@@ -399,7 +399,7 @@ class Database(Collections):
         They see each write that was acknowledged before: to the `collections` of the projects, and to those that a
         cluster does not shard. Name each sharded collection that callers write and the block reads.
         """
-        if not self._has_connected:
+        if not self._has_found_servers():
             await self._connect()
         # The driver sends nothing when it starts or ends such a session, so Motor's threads are not needed for that.
         with self._client.delegate.start_session(snapshot=True) as session:
@@ -431,7 +431,12 @@ class Database(Collections):
     async def _connect(self) -> None:
         """Let the driver find the servers, because a read depends on whether they are routers."""
         await run_in_driver_thread(getattr, self._client.delegate, "is_mongos")
-        self._has_connected = True
+
+    def _has_found_servers(self) -> bool:
+        if not self._has_connected:
+            servers = self._client.delegate.topology_description.server_descriptions().values()
+            self._has_connected = any(server.is_server_type_known for server in servers)
+        return self._has_connected
 
     def _is_reachable(self) -> bool:
         topology = cast("TopologyDescription", self._client.topology_description)  # Motor's stub says a method
