@@ -34,7 +34,7 @@ from pymongo.write_concern import WriteConcern
 from app.sharding import is_cluster, sharded_collections, supports
 from stores.database import indexes
 from stores.database.driver import set_snapshot_time, time_of_shards
-from stores.database.error_translation import DUPLICATE_KEY
+from stores.database.error_translation import DUPLICATE_KEY, SNAPSHOT_TOO_OLD
 from stores.database.shard_keys import SHARD_KEYS, SUPPORTING_INDEX
 from stores.errors import StoreError
 from stores.migrations import schema_version
@@ -50,9 +50,6 @@ _SIZE: Final = struct.Struct("<i")
 _RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 
-_SNAPSHOT_TOO_OLD: Final = frozenset({239, 250})
-"""MongoDB's error codes for a snapshot that a mongod no longer has, and for one whose places of documents a cluster's
-config servers no longer know."""
 _SNAPSHOT_UNAVAILABLE: Final = 246
 """MongoDB's error code for a snapshot that is older than a collection's schema."""
 _ALREADY_EXISTS: Final = frozenset({48, DUPLICATE_KEY})
@@ -211,7 +208,7 @@ def write_backup(client: Client, database: str, path: Path, *, is_own: bool) -> 
 
 
 def _explained(error: OperationFailure) -> Exception:
-    if error.code in _SNAPSHOT_TOO_OLD:
+    if error.code in SNAPSHOT_TOO_OLD:
         return BackupError(
             f"the backup took longer than MongoDB keeps its snapshot: raise {_WINDOW} to more seconds than a backup "
             "takes, on each mongod of the replica set, or of all shards and config servers; on a replica set, you may "

@@ -33,7 +33,13 @@ from stores.database.driver import (
     short_commands,
     time_of_shards,
 )
-from stores.database.error_translation import TOO_SLOW, store_error, translate_driver_errors, unreachable
+from stores.database.error_translation import (
+    SNAPSHOT_TOO_OLD,
+    TOO_SLOW,
+    store_error,
+    translate_driver_errors,
+    unreachable,
+)
 from stores.database.project_registry import ProjectRegistry, RegisteredProjects
 from stores.database.scan_order import complete_indexes, find_missing_indexes, lacks_index
 from stores.database.transactions import APP_NAME, Session, run_transaction
@@ -60,8 +66,6 @@ _DURABLE = WriteConcern(w="majority", j=True)
 _HEARTBEAT_SECONDS = 0.5
 """Interval of heartbeats, the driver's minimum. It detects a hanging server after this plus half of the timeout."""
 _MIN_SECONDS = 0.001
-_SNAPSHOT_TOO_OLD: Final = (239, 250)
-"""SnapshotTooOld, and StaleChunkHistory: the collection has been sharded since the time of the snapshot."""
 _NAMESPACE_NOT_FOUND = 26
 _INDEX_NOT_FOUND = 27
 _CANNOT_CREATE_INDEX = 67
@@ -564,7 +568,7 @@ def database_query(method: _Method[_S, _P, _R]) -> _Method[_S, _P, _R]:
                         find = find_missing_indexes(store.database.calls, may_be_any=lacked)
                         await store.database.query(find, started_at)
                         lacked = True
-                    elif error.code not in _SNAPSHOT_TOO_OLD:
+                    elif error.code not in SNAPSHOT_TOO_OLD:
                         raise
             return await store.database.query(method(store, *args, **kwargs), started_at)
         finally:

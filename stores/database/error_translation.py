@@ -21,6 +21,10 @@ DUPLICATE_KEY: Final = 11000
 """MongoDB's code for a duplicate key."""
 TOO_LARGE: Final = (17419, 10334, 388)
 """MongoDB's codes for a document over 16 MiB, one over the BSON limit, and one over a small server's cache."""
+SNAPSHOT_TOO_OLD: Final = frozenset({239, 250})
+"""MongoDB's codes for a snapshot that a mongod no longer has, and for one of which a cluster does not know where the
+documents were: the collection was not sharded yet, or it is too long ago.
+"""
 CONVERSION_FAILURE: Final = 241
 """MongoDB's code for a value that an expression cannot convert."""
 TOO_COMPLEX: Final = 51156
