@@ -1,8 +1,8 @@
 """Tests of the plain reads and writes of calls, on a real MongoDB and on mongomock-motor in memory.
 
 mongomock-motor supports inserts and counts of whole calls. It does not support bulk updates, updates by pipeline, reads
-in the driver's threads, change streams, query plans or snapshots. Other tests of the store, and those of the register
-of projects and of hour marks and roll-ups, run on MongoDB only.
+in the driver's threads, change streams, query plans, snapshots or a search for servers. Other tests of the store, and
+those of the register of projects and of hour marks and roll-ups, run on MongoDB only.
 """
 
 from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ async def calls_on(
     """Yield a store of calls over each back end."""
     if request.param == "memory":
         client: Any = AsyncMongoMockClient()
+        monkeypatch.setattr(Database, "_has_found_servers", lambda _: True)
         monkeypatch.setattr(project_registry.ProjectRegistry, "register", AsyncMock())
         monkeypatch.setattr(store, "marked_hours", lambda *_: nullcontext())
         monkeypatch.setattr(reads, "count", AsyncMock(return_value=None))
