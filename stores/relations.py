@@ -9,6 +9,7 @@ from stores import paging
 from stores.concurrency.time_slices import cooperative_async, cooperative_batches
 from stores.database import Collection, Database, database_query
 from stores.database.driver import all_rows, in_one_read
+from stores.database.transactions import Session
 from stores.paging import Order, Page, PageRequest, Row
 
 _ONE_BATCH: Final = 1_000_000
@@ -211,7 +212,13 @@ async def _count_few(
 
 
 async def sum_each(
-    collection: Collection, field: str, values: Sequence[str], match: Match, path: str | None = None
+    collection: Collection,
+    field: str,
+    values: Sequence[str],
+    match: Match,
+    path: str | None = None,
+    *,
+    session: Session | None = None,
 ) -> dict[str, int]:
     """Sum a path of the matching documents per value of `field`, or count them; values without documents have 0.
 
@@ -222,7 +229,7 @@ async def sum_each(
         {"$match": {field: {"$in": list(values)}, **match}},
         {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}" if path else 1}}},
     ]
-    found = in_one_read(collection).aggregate(stages, batchSize=len(values) + 1)
+    found = in_one_read(collection).aggregate(stages, session=session, batchSize=len(values) + 1)
     return dict.fromkeys(values, 0) | {row["_id"]: row["sum"] async for row in found}
 
 

@@ -6,18 +6,19 @@ snapshot; otherwise a call that moves within the index counts twice.
 
 from collections import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, calls_match, paths_of
 from stores.costs.store import prices_of_models
 from stores.database import Collection, Database
-from stores.database.driver import in_one_read
 from stores.database.scan_order import scan_hint
 from stores.database.transactions import Session
 from stores.document_list import Key, find_by_keys
 from stores.ids import group_by_project
 from stores.paging import Row
 from stores.relations import sum_each
+
+_BATCH: Final = 1_000
 
 
 async def add_computed_fields(
@@ -50,34 +51,26 @@ async def total_size(
     project_id: str,
     stages: Sequence[dict[str, Any]],
     limit: int | None,
-    session: Session | None = None,
+    session: Session | None,
 ) -> int:
-    """Sum the trace sizes of the roots among the calls of some stages, or among the first `limit` of them."""
+    """Sum the trace sizes of the roots among the calls of some stages, or among the first `limit` of them.
+
+    Not by a `$lookup`, for which a shard of a cluster sends a command to each shard for each trace.
+    """
     pipeline: list[dict[str, Any]] = [*stages]
     if limit:
         pipeline.append({"$limit": limit})
-    pipeline += [
-        {"$match": {"parent_id": None}},
-        {"$group": {"_id": "$trace_id", "roots": {"$sum": 1}}},
-        {
-            "$lookup": {
-                "from": calls.name,
-                "localField": "_id",
-                "foreignField": "trace_id",
-                "pipeline": [
-                    {"$match": calls_match(project_id)},
-                    {"$group": {"_id": None, "size": {"$sum": "$storage_size_bytes"}}},
-                ],
-                "as": "trace",
-            }
-        },
-        {"$unwind": "$trace"},
-        {"$group": {"_id": None, "size": {"$sum": {"$multiply": ["$roots", "$trace.size"]}}}},
-    ]
-    snapshot_calls = in_one_read(calls)
+    pipeline += [{"$match": {"parent_id": None}}, {"$group": {"_id": "$trace_id", "roots": {"$sum": 1}}}]
     hint = await scan_hint(calls, pipeline)
-    groups = await snapshot_calls.aggregate(pipeline, session=session, allowDiskUse=True, **hint).to_list(1)
-    return groups[0]["size"] if groups else 0
+    size = 0
+    async with calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=_BATCH, **hint) as traces:
+        while rows := await traces.to_list(_BATCH):
+            roots = {row["_id"]: row["roots"] for row in rows}
+            sizes = await sum_each(
+                calls, "trace_id", [*roots], calls_match(project_id), "storage_size_bytes", session=session
+            )
+            size += sum(number * sizes[trace_id] for trace_id, number in roots.items())
+    return size
 
 
 async def calls_by_keys(database: Database, keys: Sequence[Key], wanted: abc.Collection[str]) -> dict[Key, Row | None]:

@@ -640,7 +640,7 @@ class CallLists:
             raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
         counts, sizes = [name in {*wanted} for name in ("count", TOTAL_STORAGE_SIZE)]
         collections = READ_BEHIND_REFS if expansion else READ_BY_QUERIES
-        own = self.database.snapshot_session([project_id], collections) if counts and sizes else nullcontext()
+        own = self.database.snapshot_session([project_id], collections) if sizes else nullcontext()
         async with own as session:
             calls_query = CallsQuery(
                 self.database, project_id, calls_filter, query, expansion=expansion, session=session

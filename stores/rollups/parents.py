@@ -10,6 +10,7 @@ The own usage of a call whose usage scope is unclear is what it reports beyond i
   hour like that of the call.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -33,6 +34,7 @@ _HAS_USAGE: Final[Document] = {"usage": {"$exists": True}}
 BY_START: Final = index_by("calls", "project_id", "visible", "started_at")
 """Name of the index of calls by start."""
 
+_BY_PARENT: Final = index_by("calls", "project_id", "visible", "parent_id")
 _BY_SCOPE: Final = index_by("calls", "project_id", "visible", "usage_scope")
 _BATCH: Final = 1_000
 _HOUR: Final = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
@@ -56,23 +58,17 @@ async def hours_of_parents(
     database: Database, project_id: str, children: Sequence[Document], session: Session | None = None
 ) -> set[int]:
     """Return the hours in which the parents started of visible calls that match one of some conditions."""
-    parents = {
-        "from": database.calls.name,
-        "localField": "_id",
-        "foreignField": "_id",
-        "pipeline": [{"$match": {"project_id": project_id, **_IS_PARENT}}, {"$project": {"hour": _HOUR["hour"]}}],
-        "as": "parent",
-    }
     stages: list[Document] = [
         {"$match": {"$or": [{**each, "parent_id": {"$gt": ""}, **_HAS_USAGE} for each in children]}},
-        {"$group": {"_id": {"$concat": [{"$literal": f"{project_id}:"}, "$parent_id"]}}},
-        {"$lookup": parents},
-        {"$unwind": "$parent"},
-        {"$group": {"_id": "$parent.hour"}},
+        {"$group": {"_id": "$parent_id"}},
     ]
     by_start = index_hint(database.calls, BY_START)
-    rows = database.calls.aggregate(stages, session=session, allowDiskUse=True, **by_start)
-    return {row["_id"] async for row in rows}
+    hours = set[int]()
+    async with database.calls.aggregate(stages, session=session, allowDiskUse=True, **by_start) as parents:
+        while rows := await parents.to_list(_BATCH):
+            found = await hours_of(database, [(project_id, row["_id"]) for row in rows], session)
+            hours |= {hour for _, hour in found}
+    return hours
 
 
 async def find_parents(
@@ -88,27 +84,19 @@ async def find_parents(
         matches: the alternatives of a match of visible calls of the project.
         session: the session of the reads.
     """
-    children = {
-        "from": database.calls.name,
-        "localField": "id",
-        "foreignField": "parent_id",
-        "pipeline": [
-            {"$match": {"project_id": project_id, "visible": True, **_HAS_USAGE}},
-            {"$group": {"_id": hour_expression("$started_at")}},
-        ],
-        "as": "hours",
-    }
-    stages: list[Document] = [
-        {"$match": {"$or": [{**each, "usage_scope": UNCLEAR} for each in matches]}},
-        {"$project": {"_id": 0, "id": 1}},
-        {"$lookup": children},
-        {"$match": {"hours": {"$ne": []}}},
-        {"$project": {"id": 1, "hours": "$hours._id"}},
-        {"$limit": MAX_PARENTS + 1},
-    ]
-    by_scope = index_hint(database.calls, _BY_SCOPE)
-    rows = database.calls.aggregate(stages, session=session, allowDiskUse=True, **by_scope)
-    return {row["id"]: set(row["hours"]) async for row in rows}
+    unclear = {"$match": {"$or": [{**each, "usage_scope": UNCLEAR} for each in matches]}}
+    ids: list[Document] = [unclear, {"$project": {"_id": 0, "id": 1}}]
+    by_scope, by_parent = (index_hint(database.calls, name) for name in (_BY_SCOPE, _BY_PARENT))
+    pairs = {"_id": {"parent": "$parent_id", "hour": _HOUR["hour"]}}
+    parents = defaultdict[str, set[int]](set)
+    async with database.calls.aggregate(ids, session=session, batchSize=_BATCH, **by_scope) as calls:
+        # Not a `$lookup`: on a cluster, a shard sends a command to each shard for each call.
+        while len(parents) <= MAX_PARENTS and (rows := await calls.to_list(_BATCH)):
+            of_calls = {"project_id": project_id, "visible": True, "parent_id": {"$in": [row["id"] for row in rows]}}
+            stages: list[Document] = [{"$match": of_calls | _HAS_USAGE}, {"$group": pairs}]
+            async for row in database.calls.aggregate(stages, session=session, **by_parent):
+                parents[row["_id"]["parent"]].add(row["_id"]["hour"])
+    return parents
 
 
 async def settled_parents(

@@ -1,17 +1,20 @@
-"""Reads through a router: lists and counts within lists, and plans of execution."""
+"""Reads through a router: lists and counts within lists, plans of execution, and commands between shards."""
 
 import pytest
 
 from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
+from stores.aggregates import AggregatesStore, Grouping
 from stores.calls import CallsStore
+from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Database
 from stores.feedback import FeedbackStore
+from stores.paging import PageRequest
 from stores.query.explain import explain
 from stores.rollups.settling import Settling
 from tests.graphql_schema.conftest import Run, running
-from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
 from tests.stores.rollups.test_missing_indexes import answers, forget_indexes, named_indexes
 from tests.stores.rollups.test_settling import settle
@@ -22,6 +25,7 @@ from tests.topologies.cluster import Cluster
 
 THREADS = 4
 CALLS = 20
+MANY = 300
 
 
 @pytest.fixture
@@ -107,3 +111,34 @@ async def test_queries_go_on_without_indexes_that_one_shard_lacks(running: Clust
         await sharded.ensure_indexes()
         forget_indexes(sharded)
     assert min(listed) < max(listed)
+
+
+def aggregations(running: Cluster) -> int:
+    """Count the aggregations that the shards have run, those of a `$lookup` for each document included."""
+    number = 0
+    for shard in running.shards:
+        with shard.primary().client() as client:
+            number += client.admin.command("serverStatus")["metrics"]["commands"]["aggregate"]["total"]
+    return number
+
+
+@pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
+async def test_parents_and_sizes_of_traces_take_few_commands_of_shards(running: Cluster, sharded: Database) -> None:
+    summary = {"usage": {"loom": {"prompt_tokens": 3, "completion_tokens": 1, "requests": 1}}}
+    calls, parts = CallsStore(sharded), []
+    for number in range(MANY):
+        below = {"trace_id": trace_id(number), "parent_id": call_id(number)}
+        parts += [start(number, started_at=NOON), end(number, summary=summary)]
+        parts += [start(MANY + number, started_at=NOON, **below), end(MANY + number, summary=summary)]
+    await calls.write(parts)
+    before = aggregations(running)
+
+    [live] = (await AggregatesStore(sharded).calls(PROJECT, Grouping(), ["total_tokens"])).rows
+    sizes = await calls.stats(PROJECT, [TOTAL_STORAGE_SIZE])
+    await settle(Settling(sharded))
+    [settled] = (await AggregatesStore(sharded).calls(PROJECT, Grouping(), ["total_tokens"])).rows
+
+    assert aggregations(running) - before < MANY
+    assert live["total_tokens"] == settled["total_tokens"] == 4 * MANY
+    listed = await calls.page(PROJECT, PageRequest(1), {"storage_size_bytes"})
+    assert sizes.total_storage_size_bytes == 2 * MANY * listed.rows[0]["storage_size_bytes"]
