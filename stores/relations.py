@@ -219,6 +219,7 @@ async def sum_each(
     path: str | None = None,
     *,
     session: Session | None = None,
+    **hint: Any,
 ) -> dict[str, int]:
     """Sum a path of the matching documents per value of `field`, or count them; values without documents have 0.
 
@@ -229,7 +230,7 @@ async def sum_each(
         {"$match": {field: {"$in": list(values)}, **match}},
         {"$group": {"_id": f"${field}", "sum": {"$sum": f"${path}" if path else 1}}},
     ]
-    found = in_one_read(collection).aggregate(stages, session=session, batchSize=len(values) + 1)
+    found = in_one_read(collection).aggregate(stages, session=session, batchSize=len(values) + 1, **hint)
     return dict.fromkeys(values, 0) | {row["_id"]: row["sum"] async for row in found}
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 from stores.calls.fields import COMPUTED_FIELDS, PRICED_FIELDS, PRICES, TOTAL_STORAGE_SIZE, calls_match, paths_of
 from stores.costs.store import prices_of_models
 from stores.database import Collection, Database
-from stores.database.scan_order import scan_hint
+from stores.database.indexes import index_by
+from stores.database.scan_order import index_hint, scan_hint
 from stores.database.transactions import Session
 from stores.document_list import Key, find_by_keys
 from stores.ids import group_by_project
@@ -19,6 +20,7 @@ from stores.paging import Row
 from stores.relations import sum_each
 
 _BATCH: Final = 1_000
+_BY_TRACE: Final = index_by("calls", "project_id", "visible", "trace_id")
 
 
 async def add_computed_fields(
@@ -51,11 +53,12 @@ async def total_size(
     project_id: str,
     stages: Sequence[dict[str, Any]],
     limit: int | None,
-    session: Session | None,
+    session: Session,
 ) -> int:
     """Sum the trace sizes of the roots among the calls of some stages, or among the first `limit` of them.
 
-    Not by a `$lookup`, for which a shard of a cluster sends a command to each shard for each trace.
+    It adds up the sizes of batches of traces. With `$lookup`, a shard of a cluster would send a command to each shard
+    for each trace.
     """
     pipeline: list[dict[str, Any]] = [*stages]
     if limit:
@@ -66,9 +69,8 @@ async def total_size(
     async with calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=_BATCH, **hint) as traces:
         while rows := await traces.to_list(_BATCH):
             roots = {row["_id"]: row["roots"] for row in rows}
-            sizes = await sum_each(
-                calls, "trace_id", [*roots], calls_match(project_id), "storage_size_bytes", session=session
-            )
+            of_traces = calls, "trace_id", [*roots], calls_match(project_id), "storage_size_bytes"
+            sizes = await sum_each(*of_traces, session=session, **index_hint(calls, _BY_TRACE))
             size += sum(number * sizes[trace_id] for trace_id, number in roots.items())
     return size
 

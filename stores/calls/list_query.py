@@ -640,7 +640,8 @@ class CallLists:
             raise BadInputError(f"{limit} is negative; use 0 or more", "limit")
         counts, sizes = [name in {*wanted} for name in ("count", TOTAL_STORAGE_SIZE)]
         collections = READ_BEHIND_REFS if expansion else READ_BY_QUERIES
-        own = self.database.snapshot_session([project_id], collections) if sizes else nullcontext()
+        reads_sizes = sizes and limit != 0
+        own = self.database.snapshot_session([project_id], collections) if reads_sizes else nullcontext()
         async with own as session:
             calls_query = CallsQuery(
                 self.database, project_id, calls_filter, query, expansion=expansion, session=session
@@ -653,10 +654,10 @@ class CallLists:
                     return CallsStats(0, 0)
                 if number is None and counts:
                     number = await self._count(calls_query, list_query, limit)
-                if not sizes:
+                if session is None:
                     return CallsStats(number)
                 stages = (await calls_query.narrowed(list_query)).stages
-                size = await total_size(self._calls, project_id, stages, limit, list_query.session)
+                size = await total_size(self._calls, project_id, stages, limit, session)
                 return CallsStats(number, size)
 
 

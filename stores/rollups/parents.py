@@ -8,6 +8,9 @@ The own usage of a call whose usage scope is unclear is what it reports beyond i
 - the settling of a parent's hour waits for those of its children, so it never counts what an open write may take back,
 - a write that takes usage from a parent, because it hides, moves or ends a call with usage again, marks the parent's
   hour like that of the call.
+
+Calls and their parents are joined in batches of ids. With `$lookup`, a shard of a cluster would send a command to each
+shard for each call.
 """
 
 from collections import defaultdict
@@ -64,7 +67,8 @@ async def hours_of_parents(
     ]
     by_start = index_hint(database.calls, BY_START)
     hours = set[int]()
-    async with database.calls.aggregate(stages, session=session, allowDiskUse=True, **by_start) as parents:
+    options = {"allowDiskUse": True, "batchSize": _BATCH, **by_start}
+    async with database.calls.aggregate(stages, session=session, **options) as parents:
         while rows := await parents.to_list(_BATCH):
             found = await hours_of(database, [(project_id, row["_id"]) for row in rows], session)
             hours |= {hour for _, hour in found}
@@ -90,13 +94,12 @@ async def find_parents(
     pairs = {"_id": {"parent": "$parent_id", "hour": _HOUR["hour"]}}
     parents = defaultdict[str, set[int]](set)
     async with database.calls.aggregate(ids, session=session, batchSize=_BATCH, **by_scope) as calls:
-        # Not a `$lookup`: on a cluster, a shard sends a command to each shard for each call.
         while len(parents) <= MAX_PARENTS and (rows := await calls.to_list(_BATCH)):
             of_calls = {"project_id": project_id, "visible": True, "parent_id": {"$in": [row["id"] for row in rows]}}
             stages: list[Document] = [{"$match": of_calls | _HAS_USAGE}, {"$group": pairs}]
-            async for row in database.calls.aggregate(stages, session=session, **by_parent):
+            async for row in database.calls.aggregate(stages, session=session, batchSize=2 * _BATCH, **by_parent):
                 parents[row["_id"]["parent"]].add(row["_id"]["hour"])
-    return parents
+    return dict(parents)
 
 
 async def settled_parents(

@@ -6,7 +6,7 @@ from graphql_schema.context import Context, Stores
 from graphql_schema.limits import Limits
 from graphql_schema.schema import build_schema
 from stores.aggregates import AggregatesStore, Grouping
-from stores.calls import CallsStore
+from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Database
 from stores.feedback import FeedbackStore
@@ -125,7 +125,7 @@ def aggregations(running: Cluster) -> int:
 @pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
 async def test_parents_and_sizes_of_traces_take_few_commands_of_shards(running: Cluster, sharded: Database) -> None:
     summary = {"usage": {"loom": {"prompt_tokens": 3, "completion_tokens": 1, "requests": 1}}}
-    calls, parts = CallsStore(sharded), []
+    calls, parts = CallsStore(sharded), list[CallStart | CallEnd]()
     for number in range(MANY):
         below = {"trace_id": trace_id(number), "parent_id": call_id(number)}
         parts += [start(number, started_at=NOON), end(number, summary=summary)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stores.calls import CallsFilter, CallsStats, CallsStore
+from stores.calls import CallsFilter, CallsStats, CallsStore, computed_fields
 from stores.calls.fields import TOTAL_STORAGE_SIZE
 from stores.database import Database
 from stores.errors import BadInputError
@@ -103,8 +103,8 @@ async def test_stats_count_matches_and_sum_the_sizes_of_their_roots(calls: Calls
 @pytest.mark.usefixtures("traces")
 @pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
 async def test_count_and_size_are_of_one_snapshot(calls: CallsStore, database: Database, commands: Commands) -> None:
-    # Once settled, calls are read for the size alone.
-    for reads_of_calls in (2, 1):
+    # Once settled, calls are read for the sizes alone: the roots, and then their traces.
+    for reads_of_calls in (3, 2):
         commands.sent.clear()
 
         assert await calls.stats(PROJECT, BOTH) == CallsStats(5, 24 + 8 + 8)
@@ -117,6 +117,13 @@ async def test_count_and_size_are_of_one_snapshot(calls: CallsStore, database: D
         assert len({each["atClusterTime"] for each in others}) == 1
         assert len({body["lsid"]["id"] for body in reads}) == 1
         await settle(Settling(database))
+
+
+@pytest.mark.usefixtures("traces")
+async def test_sizes_of_more_traces_than_a_batch_add_up(calls: CallsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(computed_fields, "_BATCH", 2)
+
+    assert await calls.stats(PROJECT, BOTH) == CallsStats(5, 24 + 8 + 8)
 
 
 @pytest.mark.usefixtures("traces")

@@ -14,7 +14,9 @@ from stores.calls import CallEnd, CallsFilter, CallsStore, CallStart
 from stores.calls.documents import delete_update
 from stores.calls.store import with_keys
 from stores.database import Database
+from stores.hours import hour_of
 from stores.query import Query
+from stores.rollups import parents
 from stores.rollups.marks import marked_hours, own_mark_update, upsert_marks, write_marks
 from stores.rollups.settling import Settling
 from stores.usage import own as own_usage
@@ -113,6 +115,21 @@ async def test_rollups_say_which_calls_have_children_that_report_usage(
     sent = [command for _, command in commands.sent]
     assert [each for each in sent if each.get("find") == "rollups"]
     assert "$lookup" not in str(sent)
+
+
+@pytest.mark.usefixtures("family")
+async def test_parents_of_more_calls_than_a_batch_are_found(
+    calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parents, "_BATCH", 1)
+    await write(calls, 4, LATER + HOUR, 20, OTHER)
+    found = {"project_id": PROJECT, "visible": True}
+
+    hours = {call_id(PARENT): {hour_of(LATER)}, call_id(OTHER): {hour_of(LATER + HOUR)}}
+    assert await parents.find_parents(database, PROJECT, [found]) == hours
+    starts = database.calls.find({"_id": {"$in": [f"{PROJECT}:{each}" for each in hours]}}, {"started_at": 1})
+    expected = {hour_of(row["started_at"]) async for row in starts}
+    assert await parents.hours_of_parents(database, PROJECT, [found]) == expected
 
 
 @pytest.mark.usefixtures("family")

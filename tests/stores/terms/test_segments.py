@@ -424,6 +424,8 @@ async def test_other_questions_read_only_calls_with_the_terms(
     sent = [body for name, body in commands.sent if name in ("find", "aggregate") and "calls" in (body.get(name), "")]
     narrowed = [body for body in sent if str(_start_of(CALLS // 2)) in str(body)]
     assert narrowed
+    if kind == "size":
+        sent.remove(next(body for body in sent if body not in narrowed and "'trace_id': {'$in': [" in str(body)))
     if kind not in ("search", "traces"):  # these read the calls again that they found, and those of their traces
         assert sent == narrowed
 
