@@ -43,7 +43,7 @@ def _installing() -> list[str]:
     return ["sh", "-c", f"{shlex.join(pip)} && {shlex.join(wine)}"]
 
 
-INSTALLATION: Final = Installation("mongodb7", "mongodb_7_uri", _WHOLE, _installing)
+INSTALLATION: Final = Installation("mongodb7", "mongodb_7_binary", _WHOLE, _installing)
 
 
 def problem() -> str:
