@@ -26,9 +26,9 @@ class _CallsWriter(Writer):
         there = {number_of(node): node for node in nodes if number_of(node) in self.sent}
         for number in self.started - self.gone() - there.keys():
             yield f"call {number} was acknowledged and is not there"
+        may_run = self.sent - self.ended if self.sends_parts else set[int]()
         for number, node in there.items():
-            may_run = number in self.sent - self.ended and node == running_call(number)
-            if node != whole_call(number) and not (may_run and self.sends_parts):
+            if node != whole_call(number) and not (number in may_run and node == running_call(number)):
                 yield f"call {number} is neither whole nor absent: {node}"
 
     sends_parts = False
