@@ -13,6 +13,7 @@ SEED: Final = int(os.environ.get("LOOMQL_TEST_SEED", _USUAL))
 IS_USUAL: Final = SEED == _USUAL
 _GIVEN: Final = os.environ.get("LOOMQL_TEST_TIMES")
 _TIMES: Final = float(_GIVEN) if _GIVEN else 1 / 4
+TRIES_ALL: Final = _TIMES >= 1
 
 
 def cases(number: int) -> int:
