@@ -64,13 +64,14 @@ async def total_size(
     if limit:
         pipeline.append({"$limit": limit})
     pipeline += [{"$match": {"parent_id": None}}, {"$group": {"_id": "$trace_id", "roots": {"$sum": 1}}}]
-    hint = await scan_hint(calls, pipeline)
-    size = 0
+    hint, by_trace = await scan_hint(calls, pipeline), index_hint(calls, _BY_TRACE)
+    match, size = calls_match(project_id), 0
     async with calls.aggregate(pipeline, session=session, allowDiskUse=True, batchSize=_BATCH, **hint) as traces:
         while rows := await traces.to_list(_BATCH):
             roots = {row["_id"]: row["roots"] for row in rows}
-            of_traces = calls, "trace_id", [*roots], calls_match(project_id), "storage_size_bytes"
-            sizes = await sum_each(*of_traces, session=session, **index_hint(calls, _BY_TRACE))
+            sizes = await sum_each(
+                calls, "trace_id", [*roots], match, "storage_size_bytes", session=session, **by_trace
+            )
             size += sum(number * sizes[trace_id] for trace_id, number in roots.items())
     return size
 

@@ -25,7 +25,7 @@ from stores.database.transactions import Session
 from stores.hours import hour_expression
 from stores.rollups.documents import PARENTS
 from stores.usage.entries import UNCLEAR
-from stores.usage.own import MAX_PARENTS
+from stores.usage.own import BY_PARENT, MAX_PARENTS
 
 Hour = tuple[str, int]
 """A project and the start of an hour."""
@@ -37,7 +37,6 @@ _HAS_USAGE: Final[Document] = {"usage": {"$exists": True}}
 BY_START: Final = index_by("calls", "project_id", "visible", "started_at")
 """Name of the index of calls by start."""
 
-_BY_PARENT: Final = index_by("calls", "project_id", "visible", "parent_id")
 _BY_SCOPE: Final = index_by("calls", "project_id", "visible", "usage_scope")
 _BATCH: Final = 1_000
 _HOUR: Final = {"project_id": "$project_id", "hour": hour_expression("$started_at")}
@@ -90,7 +89,7 @@ async def find_parents(
     """
     unclear = {"$match": {"$or": [{**each, "usage_scope": UNCLEAR} for each in matches]}}
     ids: list[Document] = [unclear, {"$project": {"_id": 0, "id": 1}}]
-    by_scope, by_parent = (index_hint(database.calls, name) for name in (_BY_SCOPE, _BY_PARENT))
+    by_scope, by_parent = (index_hint(database.calls, name) for name in (_BY_SCOPE, BY_PARENT))
     pairs = {"_id": {"parent": "$parent_id", "hour": _HOUR["hour"]}}
     parents = defaultdict[str, set[int]](set)
     async with database.calls.aggregate(ids, session=session, batchSize=_BATCH, **by_scope) as calls:

@@ -38,7 +38,8 @@ MANY_MORE: Final = 10
 MAX_PARENTS: Final = 50_000
 """Limit on the ids in a pipeline. Each takes about 60 bytes, twice, of the 16 MiB that MongoDB accepts."""
 
-_BY_PARENT: Final = index_by("calls", "project_id", "visible", "parent_id")
+BY_PARENT: Final = index_by("calls", "project_id", "visible", "parent_id")
+"""Name of the index of calls by parent."""
 _SKEW: Final = 60_000_000
 """Largest clock difference between the machines of a trace, in microseconds."""
 _CALL: Final = "_call"
@@ -145,7 +146,7 @@ async def _with_children(calls: Collection, project_id: str, ids: Sequence[str],
     """Return those of some ids whose calls have children that report usage."""
     children = _visible(project_id) | {"parent_id": {"$in": ids}, "usage": {"$exists": True}}
     stages: Pipeline = [{"$match": children}, {"$group": {"_id": "$parent_id"}}]
-    rows = await calls.aggregate(stages, session=session, **index_hint(calls, _BY_PARENT)).to_list(None)
+    rows = await calls.aggregate(stages, session=session, **index_hint(calls, BY_PARENT)).to_list(None)
     return [row["_id"] for row in rows]
 
 
