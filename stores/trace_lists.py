@@ -17,9 +17,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 from stores import paging
+from stores.calls.documents import key_fields
 from stores.calls.fields import CALL_FIELDS, STATUSES, CallsFilter, Match, calls_match
 from stores.calls.list_query import READ_BY_QUERIES, CallsQuery
 from stores.concurrency.time_slices import cooperative_async
@@ -27,9 +29,10 @@ from stores.costs import Prices, pricing_of_found
 from stores.costs.usage_tree import usage_of_trace
 from stores.database import Collection, Database, database_query
 from stores.database.connection import in_scan_slot
+from stores.database.content_store import batches
 from stores.database.driver import all_rows
 from stores.database.paced_steps import weighted_batches
-from stores.database.scan_order import scan_hint
+from stores.database.scan_order import index_hint, scan_hint
 from stores.database.transactions import Session
 from stores.errors import BadInputError, ErrorsAt
 from stores.ids import check_project_id
@@ -45,6 +48,7 @@ from stores.query.parser import iter_gets
 from stores.query.sort import SortBy, compile_sort
 from stores.rollups.total_reads import StoredTotals, rows_of_traces
 from stores.rollups.trace_totals import (
+    BY_TRACE,
     MAX_CALLS,
     MAX_TREES,
     NEEDS_TREE,
@@ -78,6 +82,14 @@ _MAX_LISTED: Final = 1_000
 
 _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
+
+_CHECKED: Final = 200
+"""Roots that one query compares with earlier calls of their traces."""
+
+_MAX_EARLIER: Final = 2_000
+"""Calls that this query reads."""
+
+_BY_AGE: Final = itemgetter("started_at", "id")
 
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
@@ -496,10 +508,8 @@ class _Traces:
         """Yield the heads of a page, and perhaps others."""
         needed = request.offset + request.size + 1
         key, backward = order.keys[0], request.backward
-        page = await self._roots(key, replace(request, size=needed, offset=0), [{"$limit": needed + _SPARE}])
-        if len(page.rows) < needed:
-            page = await self._roots(key, replace(request, size=needed, offset=0), [])
-        for row in page.rows:
+        roots = await self._roots(key, needed, request)
+        for row in roots:
             yield row
         if self._filter and self._filter.trace_roots_only:
             return
@@ -509,8 +519,8 @@ class _Traces:
         descending = key.descending != backward
         if position is not None:
             bounds["$lte" if descending else "$gte"] = position[0]
-        if len(page.rows) == needed:
-            bounds["$gte" if descending else "$lte"] = page.rows[0 if backward else -1][STARTED_AT]
+        if len(roots) == needed:
+            bounds["$gte" if descending else "$lte"] = roots[-1][STARTED_AT]
         candidate: Match = {"parent_id": {"$gt": ""}} | ({STARTED_AT: bounds} if bounds else {})
         async with self._heads.compiled() as compiled:
             found = await self._heads.narrowed(compiled)
@@ -518,6 +528,7 @@ class _Traces:
                 *found.stages,
                 {"$match": candidate},
                 {"$group": {"_id": "$trace_id", "first": {"$min": {STARTED_AT: f"${STARTED_AT}", "id": "$id"}}}},
+                {"$match": {"_id": {"$nin": [root["trace_id"] for root in roots[-_MAX_NAMED:]]}}},
                 {"$project": {"_id": 0, "trace_id": "$_id", STARTED_AT: f"$first.{STARTED_AT}", "id": "$first.id"}},
                 *order.stages({}, position, backward=backward),
                 *self._first_of_trace({}),
@@ -530,21 +541,57 @@ class _Traces:
             for row in await all_rows(calls, stages, needed + 1, self._session, **await scan_hint(calls, stages)):
                 yield row
 
-    async def _roots(self, key: SortKey, request: PageRequest, first: Pipeline) -> Page:
-        """Read a page of the first roots of traces; `first` are stages before the lookup of other roots.
-
-        Without a limit there, MongoDB looks up thousands of roots before it returns a page.
-        """
-        return await CallsQuery(
+    async def _roots(self, key: SortKey, needed: int, request: PageRequest) -> list[Row]:
+        """Return the next first roots of traces, as many as are needed if the list has so many."""
+        listed = CallsQuery(
             self._database,
             self._project_id,
             replace(self._filter or CallsFilter(), trace_roots_only=True),
             self._query,
             [SortBy(STARTED_AT, key.descending)],
-            narrowing=[*first, *self._first_of_trace({"parent_id": None})],
             cursor_scope=self._identity,
             session=self._session,
-        ).page(request, ["trace_id"])
+        )
+        request = replace(request, size=needed + _SPARE, offset=0)
+        found, firsts = list[Row](), dict[str, str]()
+        while True:
+            page = await listed.page(request, ["trace_id"])
+            roots = page.rows[::-1] if request.backward else page.rows
+            firsts |= await self._first_roots([root for root in roots if root["trace_id"] not in firsts])
+            found += [root for root in roots if firsts[root["trace_id"]] == root["id"]]
+            if len(found) >= needed or not (page.has_previous if request.backward else page.has_next):
+                return found[:needed]
+            request = replace(request, cursor=page.cursor(roots[-1]), size=max(request.size, _BATCH))
+
+    async def _first_roots(self, roots: Sequence[Row]) -> dict[str, str]:
+        """Return the id of the first root of each trace of some roots.
+
+        Few calls of a trace precede its first root, so one query reads those of many traces. If they are many after
+        all, as in traces with many roots, MongoDB looks up the first root of each trace. In a shard of a cluster, each
+        such lookup sends a command to each shard.
+        """
+        calls, firsts = self._database.calls, dict[str, str]()
+        earliest = {root["trace_id"]: root for root in sorted(roots, key=_BY_AGE, reverse=True)}
+        for some in batches([*earliest.values()], _CHECKED):
+            until = [
+                self._visible | {"trace_id": root["trace_id"], STARTED_AT: {"$lte": root[STARTED_AT]}} for root in some
+            ]
+            stages: Pipeline = [
+                {"$match": {"$or": until}},
+                {"$limit": _MAX_EARLIER + 1},
+                {"$project": {"_id": 0, **dict.fromkeys(("trace_id", STARTED_AT, "id", "parent_id"), 1)}},
+            ]
+            hint = index_hint(calls, BY_TRACE)
+            rows = await all_rows(calls, stages, _MAX_EARLIER + 2, self._session, **hint)
+            if len(rows) <= _MAX_EARLIER:
+                rows = sorted([row for row in rows if row.get("parent_id") is None], key=_BY_AGE, reverse=True)
+            else:
+                keys = [key_fields(self._project_id, root["id"])["_id"] for root in some]
+                first = {"_id": 0, "trace_id": 1, "id": {"$first": f"${_FIRST}.id"}}
+                stages = [{"$match": {"_id": {"$in": keys}}}, self._lookup({"parent_id": None}), {"$project": first}]
+                rows = await all_rows(calls, stages, _CHECKED + 1, self._session)
+            firsts |= {row["trace_id"]: row["id"] for row in rows}
+        return firsts
 
     def _first_of_trace(self, match: Match) -> Pipeline:
         """Build the stages that keep a call if it is the oldest of the calls in its trace that match."""

@@ -7,7 +7,8 @@ from typing import Any, Final
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 _EACH_OP_NAME: Final = {"$group": {"_id": "$op_name"}}
-_NOTHING: Final = {"_id": ""}
+_FOR_TIME: Final = {"_id": 0, "project_id": 1}
+"""Projection of the queries whose answers tell the time of a snapshot on a cluster."""
 
 
 class Commands(CommandListener):
@@ -47,7 +48,7 @@ class Commands(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         is_estimate = any("$sample" in stage for stage in event.command.get("pipeline", ()))
-        asks_time = event.command.get("filter") == _NOTHING and event.command.get("find") in {"calls", "leases"}
+        asks_time = event.command.get("projection") == _FOR_TIME and "singleBatch" in event.command
         if event.command_name != "listIndexes" and not is_estimate and not asks_time:
             self.sent.append((event.command_name, dict(event.command)))
 

@@ -147,7 +147,6 @@ class CallsQuery:
         query: the query.
         sort_by: the sort keys; the oldest call first by default.
         expansion: the columns whose refs are expanded.
-        narrowing: further stages that filter the calls of a page one by one, after the sort.
         cursor_scope: identifies the list for its cursors, if it is part of another list.
         session: the snapshot session of the reads; one of their own by default, if they need one.
 
@@ -165,14 +164,12 @@ class CallsQuery:
         sort_by: Sequence[SortBy] | None = None,
         expansion: Expansion | None = None,
         *,
-        narrowing: Sequence[Match] = (),
         cursor_scope: Sequence[object] = (),
         session: Session | None = None,
     ) -> None:
         self._database = database
         self._project_id = project_id
         self._filter = calls_filter
-        self._narrowing = narrowing
         self._cursor_scope = cursor_scope
         self._session = session
         sort_by = sort_by or ()
@@ -242,7 +239,7 @@ class CallsQuery:
             yield None
             return
         is_whole = len(stored) == len(terms) and (not self._filter or self._filter.names <= _TIME_FILTERS)
-        is_count = is_count and is_whole and not self._narrowing
+        is_count = is_count and is_whole
         async with nullcontext(session) if session else self._database.snapshot_session([self._project_id]) as snapshot:
             known = self._database, self._project_id, condition, snapshot, first, end
             found = Candidates(*known, is_count=is_count)
@@ -459,14 +456,14 @@ class CallsQuery:
         match = calls_match(project_id, self._filter, conditions=stored, versions=self._versions)
         last: Match = {"$and": looked_up} if looked_up else {}
         # Looked up in order, one by one, until a page is full.
-        narrowing = [*lookups, {"$match": last}, *self._narrowing] if lookups else [*self._narrowing]
+        narrowing = [*lookups, {"$match": last}] if lookups else []
         if self._can_look_up_in_order:
             compiled = ListQuery(match, self._order, narrowing=narrowing)
         else:
             found: Pipeline = [{"$match": match}]
             if self._newest:
                 found = self._newest.lookups(database, project_id, found, results)
-            compiled = ListQuery(last, replace(self._order, is_sparse=False), [*found, *lookups], self._narrowing)
+            compiled = ListQuery(last, replace(self._order, is_sparse=False), [*found, *lookups])
         # Cursors belong to the same list, with or without evaluation in Python.
         scope = self._scope_without_python
         if self._prequeries or prices or self._prefixes:

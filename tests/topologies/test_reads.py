@@ -13,6 +13,7 @@ from stores.feedback import FeedbackStore
 from stores.paging import PageRequest
 from stores.query.explain import explain
 from stores.rollups.settling import Settling
+from stores.trace_lists import TraceListsStore
 from tests.graphql_schema.conftest import Run, running
 from tests.stores.calls.builders import NOON, PROJECT, call_id, end, start, trace_id
 from tests.stores.feedback.builders import note
@@ -123,7 +124,7 @@ def aggregations(running: Cluster) -> int:
 
 
 @pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
-async def test_parents_and_sizes_of_traces_take_few_commands_of_shards(running: Cluster, sharded: Database) -> None:
+async def test_joins_of_many_calls_take_few_commands_of_shards(running: Cluster, sharded: Database) -> None:
     summary = {"usage": {"loom": {"prompt_tokens": 3, "completion_tokens": 1, "requests": 1}}}
     calls, parts = CallsStore(sharded), list[CallStart | CallEnd]()
     for number in range(MANY):
@@ -140,5 +141,9 @@ async def test_parents_and_sizes_of_traces_take_few_commands_of_shards(running: 
 
     assert aggregations(running) - before < MANY
     assert live["total_tokens"] == settled["total_tokens"] == 4 * MANY
+    before = aggregations(running)
+    traces = await TraceListsStore(sharded).page(PROJECT, PageRequest(MANY // 6))
+    assert aggregations(running) - before < MANY // 12
+    assert [row["trace_id"] for row in traces.rows] == [trace_id(MANY - 1 - each) for each in range(MANY // 6)]
     listed = await calls.page(PROJECT, PageRequest(1), {"storage_size_bytes"})
     assert sizes.total_storage_size_bytes == 2 * MANY * listed.rows[0]["storage_size_bytes"]

@@ -130,9 +130,12 @@ async def all_pages(
 
 @pytest.mark.parametrize("seed", range(cases(12)))
 async def test_lists_agree_with_the_oracle(
-    lists: TraceListsStore, calls: CallsStore, database: Database, seed: int
+    lists: TraceListsStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     random = Random(f"{SEED} {seed}")
+    if seed % 2:  # the roots of a list take many queries, and some traces too many calls for one
+        for name, number in {"_SPARE": 1, "_BATCH": 3, "_CHECKED": 2, "_MAX_EARLIER": 3}.items():
+            monkeypatch.setattr(trace_lists, name, number)
     await written(calls, random)
     expected = await expected_traces(database)
     assert await lists.count(PROJECT) == len(expected)
