@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.deployment`: what decides the size of a deployment, as the tables of the documentation.
 
-- The index pages that MongoDB reads and writes for more calls, once with the random ids of OpenTelemetry and once with
-  ids in the order of time. Its cache is a tenth of the indexes.
+- The index pages that MongoDB reads and writes for more calls, with the random ids of OpenTelemetry, with ids in the
+  order of time, and with two forms of `_id` that LoomQL does not use. Its cache is a tenth of the indexes.
 - The rates, memory and idle work of several LoomQL processes on one MongoDB.
 """
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import shake_128
@@ -19,10 +19,12 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final
 
+import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from stores.database import Document
+from stores.hours import DAY
 from tests.benchmarks.ingest import bodies_of, cut, pairs_of_stock
 from tests.benchmarks.servers import LoomQL, server
 from tests.benchmarks.sides import Connection
@@ -49,6 +51,7 @@ _SHOWN: Final = {
     "latency_ms_id": "latency_ms",
     "parent_id_started_at_id": "parent_id",
     "trace_id_started_at_id_storage_size_bytes": "trace_id",
+    "unique_id": "unique id",
 }
 """The indexes with most pages, each with its first field besides the project."""
 _COUNTERS: Final = {
@@ -72,6 +75,21 @@ class OrderedTraces(Traces):
         return [f"{number:010x}{digits[:22]}", *spans]
 
 
+class PlacedCopies(Copies):
+    """Copies of calls whose `_id` has the start between the project and the id, in whole `unit`s of microseconds."""
+
+    def __init__(self, traces: Traces, documents: Iterable[Document], unit: int) -> None:
+        super().__init__(traces, documents, lambda _: b"")
+        self._unit = unit
+
+    def of(self, number: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the BSON document of each call of a trace, and an empty text."""
+        for document, row in super().of(number):
+            call = bson.decode(document)
+            call["_id"] = f"{call['project_id']}:{call['started_at'] // self._unit}:{call['id']}"
+            yield bson.encode(call), row
+
+
 def main() -> None:
     """Measure what is asked for, and print a table of each."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.deployment", description=__doc__)
@@ -87,7 +105,7 @@ def main() -> None:
 
 
 def print_pages(calls: int) -> None:
-    """Print the index pages that MongoDB handles for 1,000 more calls, by the order of ids.
+    """Print the index pages that MongoDB handles for 1,000 more calls, by the order of ids and the form of `_id`.
 
     An index has the number of pages written, and its bytes per call.
     """
@@ -102,15 +120,29 @@ def print_pages(calls: int) -> None:
         "Calls/s",
     ]
     _print(columns)
-    for name, traces in (("random", Traces(calls // SPANS)), ("in the order of time", OrderedTraces(calls // SPANS))):
+    random, ordered = Traces(calls // SPANS), OrderedTraces(calls // SPANS)
+    forms = (
+        ("random", random, None),
+        ("in the order of time", ordered, None),
+        ("random, `_id` begins with the start", random, 1),
+        ("random, `_id` begins with the day", random, DAY),
+    )
+    for name, traces, unit in forms:
         with one_mongod() as uri:
-            _print([name, *_pages(uri, traces)])
+            _print([name, *_pages(uri, traces, unit)])
 
 
-def _pages(uri: str, traces: Traces) -> list[str]:
-    """Load the traces into a database, make the cache small, write more, and return the cells of a row."""
+def _pages(uri: str, traces: Traces, unit: int | None) -> list[str]:
+    """Load the traces into a database, make the cache small, write more, and return the cells of a row.
+
+    With a `unit` in microseconds, `_id` has the start in this unit before the id. If it is the exact start, a unique
+    index of ids is necessary, too.
+    """
     documents = asyncio.run(converted(uri, f"{_DATABASE}_spans", traces, traces.templates))
-    copies = Copies(traces, documents, lambda _: b"")
+    copies = PlacedCopies(traces, documents, unit) if unit else Copies(traces, documents, lambda _: b"")
+    if unit == 1:
+        with MongoClient[Document](uri) as client:
+            client[_DATABASE]["calls"].create_index({"project_id": 1, "id": 1}, name="unique_id", unique=True)
     asyncio.run(load(uri, _DATABASE, traces, copies, lambda _: None))
     later = chain.from_iterable(copies.of(number) for number in count(traces.count))
     with MongoClient[Document](uri) as client:
@@ -141,7 +173,7 @@ def _pages(uri: str, traces: Traces) -> list[str]:
         f"{size / 1e6:.0f} MB",
         f"{cache} MiB",
         f"{total['written'] / _ROUNDS:,.0f}",
-        *(f"{handled[name, 'written'] / _ROUNDS:,.0f} ({sizes[name] / loaded:.0f} B)" for name in _SHOWN),
+        *(f"{handled[name, 'written'] / _ROUNDS:,.0f} ({sizes.get(name, 0) / loaded:.0f} B)" for name in _SHOWN),
         f"{total['read'] / _ROUNDS:,.0f}",
         f"{1 - total['read'] / total['requested']:.0%}",
         f"{_ROUNDS * _CHECKPOINT / seconds:,.0f}",

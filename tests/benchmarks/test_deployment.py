@@ -16,10 +16,14 @@ def test_index_pages_are_counted_by_the_order_of_ids(
 
     print_pages(40 * SPANS)
 
-    head, random, ordered = (cells(line) for line in capsys.readouterr().out.splitlines())
-    assert [random[0], ordered[0]] == ["random", "in the order of time"]
-    by_id = head.index("_id")
-    assert number(random[by_id]) > 2 * number(ordered[by_id]) > 0
+    head, *rows = (cells(line) for line in capsys.readouterr().out.splitlines())
+    random, ordered, by_start, by_day = (
+        {name: number(row[head.index(name)]) for name in ("_id", "unique id")} for row in rows
+    )
+    assert random["_id"] > 2 * ordered["_id"] > 0
+    assert by_start["unique id"] > 2 * by_start["_id"] > 0
+    assert random["_id"] > 2 * by_day["_id"] > 0
+    assert random["unique id"] == by_day["unique id"] == 0
 
 
 def test_processes_are_measured_together(capsys: pytest.CaptureFixture[str]) -> None:

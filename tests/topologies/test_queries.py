@@ -1,0 +1,23 @@
+"""Answers of a cluster equal those of one server, for few calls."""
+
+import pytest
+
+from tests.benchmarks import spans
+from tests.benchmarks.spans import SPANS
+from tests.chance import TRIES_ALL
+from tests.topologies.queries import print_queries
+
+
+@pytest.mark.skipif(not TRIES_ALL, reason="the servers prepare the calls for minutes; `.ci/run --all` runs it")
+def test_queries_take_commands_of_the_shards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(spans, "TEMPLATES", 5)
+
+    print_queries(200 * SPANS)
+
+    _, *rows = (line.strip("| \n").split(" | ") for line in capsys.readouterr().out.splitlines())
+    commands = {row[0]: int(row[-1].replace(",", "")) for row in rows}
+    assert len(commands) > 20
+    assert all(number > 0 for number in commands.values())
+    assert commands["newest 50 traces"] < 50
