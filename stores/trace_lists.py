@@ -74,7 +74,7 @@ MAX_OFFSET: Final = 100_000
 _MAX_NAMED: Final = 10_000
 """Traces whose ids are in a pipeline; of more, the calls of all traces are grouped."""
 
-_SPARE: Final = 50
+_SPARE: Final = 10
 """Roots that are read beyond a page, in case some are not the first of their trace."""
 
 _MAX_LISTED: Final = 1_000
@@ -84,15 +84,16 @@ _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
 
 _CHECKED: Final = 200
-"""Roots that one query compares with earlier calls of their traces."""
+"""Calls of which some commands find those that are heads of traces."""
 
 _MAX_EARLIER: Final = 2_000
-"""Calls that this query reads."""
-
-_BY_AGE: Final = itemgetter("started_at", "id")
+"""Limit of the calls up to some roots that a page reads in place of a lookup for each root."""
 
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
+
+_BY_AGE: Final = itemgetter("started_at", "id")
+"""Function from a call to a key that sorts calls by age."""
 
 STARTED_AT: Final = "started_at"
 
@@ -522,27 +523,30 @@ class _Traces:
         if len(roots) == needed:
             bounds["$gte" if descending else "$lte"] = roots[-1][STARTED_AT]
         candidate: Match = {"parent_id": {"$gt": ""}} | ({STARTED_AT: bounds} if bounds else {})
+        with_root = {root["trace_id"] for root in roots}
         async with self._heads.compiled() as compiled:
             found = await self._heads.narrowed(compiled)
             stages: Pipeline = [
                 *found.stages,
                 {"$match": candidate},
                 {"$group": {"_id": "$trace_id", "first": {"$min": {STARTED_AT: f"${STARTED_AT}", "id": "$id"}}}},
-                {"$match": {"_id": {"$nin": [root["trace_id"] for root in roots[-_MAX_NAMED:]]}}},
                 {"$project": {"_id": 0, "trace_id": "$_id", STARTED_AT: f"$first.{STARTED_AT}", "id": "$first.id"}},
                 *order.stages({}, position, backward=backward),
-                *self._first_of_trace({}),
-                self._lookup({"parent_id": None}),
-                {"$match": {_FIRST: []}},
-                {"$limit": needed},
-                {"$unset": _FIRST},
             ]
-            calls = self._database.calls
-            for row in await all_rows(calls, stages, needed + 1, self._session, **await scan_hint(calls, stages)):
-                yield row
+            calls, hint = self._database.calls, await scan_hint(self._database.calls, stages)
+            by_trace = calls.aggregate(stages, session=self._session, allowDiskUse=True, batchSize=_BATCH, **hint)
+            async with by_trace as candidates:
+                while rows := await candidates.to_list(_BATCH):
+                    for some in batches([row for row in rows if row["trace_id"] not in with_root], _CHECKED):
+                        heads = await self._among_heads(some)
+                        for row in heads:
+                            yield row
+                        needed -= len(heads)
+                        if needed <= 0:
+                            return
 
     async def _roots(self, key: SortKey, needed: int, request: PageRequest) -> list[Row]:
-        """Return the next first roots of traces, as many as are needed if the list has so many."""
+        """Return up to `needed` roots after the cursor, each the first of its trace."""
         listed = CallsQuery(
             self._database,
             self._project_id,
@@ -552,46 +556,58 @@ class _Traces:
             cursor_scope=self._identity,
             session=self._session,
         )
-        request = replace(request, size=needed + _SPARE, offset=0)
-        found, firsts = list[Row](), dict[str, str]()
+        request, found = replace(request, size=needed + _SPARE, offset=0), list[Row]()
         while True:
             page = await listed.page(request, ["trace_id"])
             roots = page.rows[::-1] if request.backward else page.rows
-            firsts |= await self._first_roots([root for root in roots if root["trace_id"] not in firsts])
-            found += [root for root in roots if firsts[root["trace_id"]] == root["id"]]
-            if len(found) >= needed or not (page.has_previous if request.backward else page.has_next):
-                return found[:needed]
-            request = replace(request, cursor=page.cursor(roots[-1]), size=max(request.size, _BATCH))
+            for some in batches(roots, _CHECKED):
+                found += await self._among_first_roots(some)
+                if len(found) >= needed:
+                    return found[:needed]
+            if not (page.has_previous if request.backward else page.has_next):
+                return found
+            size = max(needed - len(found) + _SPARE, min(2 * request.size, _MAX_LISTED))
+            request = replace(request, cursor=page.cursor(roots[-1]), size=size)
 
-    async def _first_roots(self, roots: Sequence[Row]) -> dict[str, str]:
-        """Return the id of the first root of each trace of some roots.
+    async def _among_first_roots(self, roots: Sequence[Row]) -> list[Row]:
+        """Return those roots that are the first root of their trace.
 
-        Few calls of a trace precede its first root, so one query reads those of many traces. If they are many after
-        all, as in traces with many roots, MongoDB looks up the first root of each trace. In a shard of a cluster, each
-        such lookup sends a command to each shard.
+        Few calls of a trace start before its first root, so one query reads those of many traces.
         """
-        calls, firsts = self._database.calls, dict[str, str]()
-        earliest = {root["trace_id"]: root for root in sorted(roots, key=_BY_AGE, reverse=True)}
-        for some in batches([*earliest.values()], _CHECKED):
-            until = [
-                self._visible | {"trace_id": root["trace_id"], STARTED_AT: {"$lte": root[STARTED_AT]}} for root in some
-            ]
-            stages: Pipeline = [
-                {"$match": {"$or": until}},
-                {"$limit": _MAX_EARLIER + 1},
-                {"$project": {"_id": 0, **dict.fromkeys(("trace_id", STARTED_AT, "id", "parent_id"), 1)}},
-            ]
-            hint = index_hint(calls, BY_TRACE)
-            rows = await all_rows(calls, stages, _MAX_EARLIER + 2, self._session, **hint)
-            if len(rows) <= _MAX_EARLIER:
-                rows = sorted([row for row in rows if row.get("parent_id") is None], key=_BY_AGE, reverse=True)
+        calls, hint = self._database.calls, index_hint(self._database.calls, BY_TRACE)
+        until = {root["trace_id"]: {"$lte": root[STARTED_AT]} for root in sorted(roots, key=_BY_AGE, reverse=True)}
+        stages: Pipeline = [
+            {"$match": {"$or": [self._visible | {"trace_id": key, STARTED_AT: each} for key, each in until.items()]}},
+            {"$limit": _MAX_EARLIER + 1},
+            {"$project": {"_id": 0, **dict.fromkeys(("trace_id", STARTED_AT, "id", "parent_id"), 1)}},
+        ]
+        rows = await all_rows(calls, stages, _MAX_EARLIER + 2, self._session, **hint)
+        if len(rows) > _MAX_EARLIER:
+            return await self._among_heads(roots, are_roots=True)
+        in_trace = [row for row in sorted(rows, key=_BY_AGE, reverse=True) if row.get("parent_id") is None]
+        firsts = {row["trace_id"]: row["id"] for row in in_trace}
+        return [root for root in roots if firsts[root["trace_id"]] == root["id"]]
+
+    async def _among_heads(self, calls: Sequence[Row], *, are_roots: bool = False) -> list[Row]:
+        """Return those calls that are the head of their trace.
+
+        Stored totals tell the heads. MongoDB looks up other calls of a trace without a right total. On a cluster, each
+        lookup sends a command to each shard.
+        """
+        traces = {call["trace_id"] for call in calls}
+        stored = await rows_of_traces(self._database, self._project_id, self._session, (), traces)
+        heads = {row["trace_id"]: row["id"] for row in stored}
+        if others := [call["id"] for call in calls if call["trace_id"] not in heads]:
+            keys = [key_fields(self._project_id, each)["_id"] for each in others]
+            stages: Pipeline = [{"$match": {"_id": {"$in": keys}}}]
+            if are_roots:
+                stages += self._first_of_trace({"parent_id": None})
             else:
-                keys = [key_fields(self._project_id, root["id"])["_id"] for root in some]
-                first = {"_id": 0, "trace_id": 1, "id": {"$first": f"${_FIRST}.id"}}
-                stages = [{"$match": {"_id": {"$in": keys}}}, self._lookup({"parent_id": None}), {"$project": first}]
-                rows = await all_rows(calls, stages, _CHECKED + 1, self._session)
-            firsts |= {row["trace_id"]: row["id"] for row in rows}
-        return firsts
+                stages += [*self._first_of_trace({}), self._lookup({"parent_id": None}), {"$match": {_FIRST: []}}]
+            stages.append({"$project": {"_id": 0, "trace_id": 1, "id": 1}})
+            rows = await all_rows(self._database.calls, stages, len(others) + 1, self._session)
+            heads |= {row["trace_id"]: row["id"] for row in rows}
+        return [call for call in calls if heads.get(call["trace_id"]) == call["id"]]
 
     def _first_of_trace(self, match: Match) -> Pipeline:
         """Build the stages that keep a call if it is the oldest of the calls in its trace that match."""

@@ -1,8 +1,8 @@
 """Queries on a sharded cluster beside those on one server: `python -m tests.topologies.queries --calls 80000`.
 
 Both have the same calls, feedback and totals. On the cluster, each of two shards has half of the calls. The number of
-commands that the shards ran for a query tells if they joined documents one by one. Times contain those of the stand-in
-routers, and one machine runs everything, so a ratio says less than the number of commands.
+commands that the shards ran for a query shows whether they joined documents one by one. Times contain those of the
+stand-in routers, and one machine runs everything, so a ratio says less than the number of commands.
 """
 
 import argparse
@@ -48,6 +48,7 @@ _MORE: Final = {
     "own usage by model": f"callsAggregate(OF, groupBy: [MODEL], {_OWN}",
     "own usage of slow calls by op": f"callsAggregate(OF, groupBy: [OP_NAME], {_SLOW}, {_OWN}",
     "newest 1,000 traces": "traces(OF, first: 1000) { nodes { traceId numCalls } }",
+    "newest failed traces": "traces(OF, first: 50, filter: {errorsOnly: true}) { nodes { traceId } }",
     "slow traces with most errors": f"""
         traces(OF, first: 50, {_SLOW}, sortBy: [{{field: "num_errors", direction: DESC}}])
         {{ nodes {{ traceId numErrors }} totalCount }}""",

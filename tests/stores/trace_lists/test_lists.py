@@ -128,14 +128,19 @@ async def all_pages(
         cursor, offset = (page.start_cursor if backward else page.end_cursor), 0
 
 
+def read_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page of a few traces take several reads, of which some exceed their limits."""
+    for name, number in {"_SPARE": 1, "_MAX_LISTED": 3, "_CHECKED": 2, "_MAX_EARLIER": 3}.items():
+        monkeypatch.setattr(trace_lists, name, number)
+
+
 @pytest.mark.parametrize("seed", range(cases(12)))
 async def test_lists_agree_with_the_oracle(
     lists: TraceListsStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     random = Random(f"{SEED} {seed}")
-    if seed % 2:  # the roots of a list take many queries, and some traces too many calls for one
-        for name, number in {"_SPARE": 1, "_BATCH": 3, "_CHECKED": 2, "_MAX_EARLIER": 3}.items():
-            monkeypatch.setattr(trace_lists, name, number)
+    if seed % 2:
+        read_in_small_parts(monkeypatch)
     await written(calls, random)
     expected = await expected_traces(database)
     assert await lists.count(PROJECT) == len(expected)
@@ -180,9 +185,11 @@ def is_dear(call: Row) -> bool:
 
 @pytest.mark.parametrize("number", range(len(CONDITIONS)))
 async def test_conditions_apply_to_the_head_or_to_any_call(
-    lists: TraceListsStore, calls: CallsStore, database: Database, number: int
+    lists: TraceListsStore, calls: CallsStore, database: Database, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     random = Random(f"{SEED} {number}")
+    if number % 2:
+        read_in_small_parts(monkeypatch)
     await written(calls, random, 90)
     of_head, query, passes = CONDITIONS[number]
     of_any, any_query, any_passes = random.choice(CONDITIONS)
@@ -227,6 +234,22 @@ async def test_trace_without_a_root_is_listed_by_its_oldest_call(lists: TraceLis
 
     await calls.write([start(3)])
     assert [row["id"] for row in (await lists.page(PROJECT, PageRequest(2))).rows] == [call_id(6), call_id(3)]
+
+
+@pytest.mark.parametrize("order", [SortBy("started_at"), SortBy("started_at", descending=True)])
+async def test_trace_with_many_roots_is_listed_by_the_first_one(
+    lists: TraceListsStore, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, order: SortBy
+) -> None:
+    read_in_small_parts(monkeypatch)
+    before = [start(each, trace_id=trace_id(1), parent_id=call_id(10)) for each in range(5)]
+    roots = [start(each, trace_id=trace_id(1)) for each in range(10, 20)]
+    await calls.write([*before, *roots, start(30), start(5)])
+
+    for backward in (False, True):
+        listed = await all_pages(lists, 1, None, [order], backward=backward)
+        assert listed == [trace_id(each) for each in ((30, 1, 5) if order.descending else (5, 1, 30))]
+    first = await lists.page(PROJECT, PageRequest(3), CallsFilter(trace_roots_only=True))
+    assert [row["id"] for row in first.rows] == [call_id(30), call_id(10), call_id(5)]
 
 
 async def test_empty_filter_costs_as_little_as_none(
