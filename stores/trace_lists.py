@@ -84,10 +84,10 @@ _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
 
 _CHECKED: Final = 200
-"""Calls of which some commands find those that are heads of traces."""
+"""Calls that are checked at once for being the head of their trace."""
 
 _MAX_EARLIER: Final = 2_000
-"""Limit of the calls up to some roots that a page reads in place of a lookup for each root."""
+"""Maximum calls that one query reads to find first roots; with more calls, MongoDB looks up each root."""
 
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
@@ -591,8 +591,8 @@ class _Traces:
     async def _among_heads(self, calls: Sequence[Row], *, are_roots: bool = False) -> list[Row]:
         """Return those calls that are the head of their trace.
 
-        Stored totals tell the heads. MongoDB looks up other calls of a trace without a right total. On a cluster, each
-        lookup sends a command to each shard.
+        The head comes from the stored total of the trace if that is right. Otherwise MongoDB looks it up for each call;
+        on a cluster, each lookup sends a command to each shard.
         """
         traces = {call["trace_id"] for call in calls}
         stored = await rows_of_traces(self._database, self._project_id, self._session, (), traces)

@@ -605,7 +605,9 @@ def test_doctor_does_not_tell_to_add_the_router_that_the_uri_names(
         known = client["config"]["mongos"]
         try:
             for each in (own, "other:27017"):
-                known.update_one({"_id": each}, {"$set": {"ping": datetime.now(UTC)}}, upsert=True)
+                # MongoDB 7.0 refuses a router without its other fields.
+                router = {"ping": datetime.now(UTC), "up": Int64(1), "waiting": True, "mongoVersion": "7.0"}
+                known.update_one({"_id": each}, {"$set": router}, upsert=True)
             [two] = cluster_findings(routers, uri, name, "routers")
             known.delete_one({"_id": "other:27017"})
             [one] = cluster_findings(routers, uri, name, "routers")
