@@ -84,10 +84,10 @@ _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
 
 _CHECKED: Final = 200
-"""Calls that are checked at once for being the head of their trace."""
+"""Calls that are checked at once for being the head, or the first root, of their trace."""
 
 _MAX_EARLIER: Final = 2_000
-"""Maximum calls that one query reads to find first roots; with more calls, MongoDB looks up each root."""
+"""Maximum calls that one query reads to find first roots; other queries find them if there are more calls."""
 
 _FIRST: Final = "_first"
 """Field of a call with the oldest of some calls of its trace."""
@@ -599,7 +599,8 @@ class _Traces:
         heads = {row["trace_id"]: row["id"] for row in stored}
         if others := [call["id"] for call in calls if call["trace_id"] not in heads]:
             keys = [key_fields(self._project_id, each)["_id"] for each in others]
-            stages: Pipeline = [{"$match": {"_id": {"$in": keys}}}]
+            # The project lets a router ask only its shards.
+            stages: Pipeline = [{"$match": {"project_id": self._project_id, "_id": {"$in": keys}}}]
             if are_roots:
                 stages += self._first_of_trace({"parent_id": None})
             else:

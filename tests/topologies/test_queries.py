@@ -19,5 +19,6 @@ def test_queries_take_commands_of_the_shards(
     _, *rows = (line.strip("| \n").split(" | ") for line in capsys.readouterr().out.splitlines())
     commands = {row[0]: int(row[-1].replace(",", "")) for row in rows}
     assert len(commands) > 20
+    assert all(commands.values())
     joins = {name for name, number in commands.items() if number > 60}
     assert joins <= {"calls sorted by reaction", "facet of reactions"}

@@ -223,6 +223,28 @@ async def test_page_examines_its_own_traces_among_many_equal_ones(
     assert [row["trace_id"] for row in page.rows] == expected[373:393]
 
 
+async def test_totals_tell_the_heads_of_a_list_by_start(
+    calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
+) -> None:
+    for each in range(12):
+        root = call(5 * each, each) if each % 2 else []
+        failed = call(5 * each + 3, each, parent_id=call_id(5 * each))
+        await calls.write([*root, *failed])
+    await settle(settling)
+    commands.sent.clear()
+
+    async def listed() -> list[str]:
+        return [
+            row["trace_id"] for row in (await lists.page(PROJECT, PageRequest(50), CallsFilter(errors_only=True))).rows
+        ]
+
+    assert await listed() == [trace_id(each) for each in (10, 8, 6, 4, 2, 0)]
+    assert "$lookup" not in str(commands.sent)
+
+    await calls.write(call(1_000, 4))
+    assert await listed() == [trace_id(each) for each in (10, 8, 6, 2, 0)]
+
+
 async def test_new_price_counts_at_once(
     database: Database, calls: CallsStore, lists: TraceListsStore, settling: Settling, commands: Commands
 ) -> None:
