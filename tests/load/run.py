@@ -16,6 +16,7 @@ from tests.load.counting import CountedServer
 from tests.load.state import Looker, State
 from tests.load.steps import CREATE, STOCK, Client, Step, StepError, call_parts
 from tests.load.watchers import Watcher
+from tests.waiting import TIMEOUT
 
 _CLIENTS: Final[tuple[tuple[Step, int], ...]] = (
     (steps.batch, 1),
@@ -67,17 +68,21 @@ class Run:
         """Run the load and return the results.
 
         The run first creates the stock and runs every step once. It looks at the server before the load, and again when
-        the server is idle.
+        the server is idle. The load begins when each watcher has had an event, however slow the machine.
         """
         await _stock(self.url)
         await asyncio.gather(*(self._once(step) for step, _count in _CLIENTS))
         before = await self._looker.look()
         watching = asyncio.create_task(self._watch.go_on())
         watchers = [Watcher(self.url) for _ in range(_WATCHERS)]
+        watched = [asyncio.create_task(self._watched(watcher)) for watcher in watchers]
+        async with asyncio.timeout(TIMEOUT):
+            while not all(watcher.events for watcher in watchers):
+                await self._once(steps.batch)
         work = [self._repeat(step, number) for step, count in _CLIENTS for number in range(count)]
         asyncio.get_running_loop().call_later(self.seconds, self._stopped.set)
         self._began = time.monotonic()
-        await asyncio.gather(*work, *(self._watched(watcher) for watcher in watchers))
+        await asyncio.gather(*work, *watched)
         took = time.monotonic() - self._began
         watching.cancel()
         with suppress(asyncio.CancelledError):
