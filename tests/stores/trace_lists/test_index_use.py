@@ -51,7 +51,7 @@ async def test_page_reads_few_calls(
     await traces.totals(keys, CALLS_AND_ERRORS)
 
     assert len(keys) == SIZE
-    examined = [await _examined(database, body) for name, body in commands.sent if body[name] == "calls"]
+    examined = [await examined_documents(database, body) for name, body in commands.sent if body[name] == "calls"]
     # Op names are read first; the oldest trace has no root, so its head is looked up.
     assert len(examined) == (6 if calls_filter or sort_by else 5)
     assert examined[1 if calls_filter else 0] <= SIZE + 2 + 10  # the page reads a few spare roots
@@ -70,7 +70,7 @@ async def test_explain_shows_how_a_condition_finds_its_traces(database: Database
     assert "op 3" in plan.pipeline_text
 
 
-async def _examined(database: Database, command: dict[str, Any]) -> int:
+async def examined_documents(database: Database, command: dict[str, Any]) -> int:
     """Return the number of documents that MongoDB examines for a command."""
     asked = {name: value for name, value in command.items() if name in _OF_QUERIES}
     plan = await database.calls.database.command("explain", asked, verbosity="executionStats")
