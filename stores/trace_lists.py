@@ -78,7 +78,10 @@ _SPARE: Final = 10
 """Roots that are read beyond a page, in case some are not the first of their trace."""
 
 _MAX_LISTED: Final = 1_000
-"""Limit of a count up to which a page of that size, which stops early, is read in place of all traces."""
+"""Limit of a count up to which a page of that size, which stops early, is read in place of all traces.
+
+Pages of roots grow up to it, too.
+"""
 
 _BATCH: Final = 2_000
 """Rows per batch of MongoDB, decoded without yielding to the event loop."""
@@ -536,14 +539,11 @@ class _Traces:
             calls, hint = self._database.calls, await scan_hint(self._database.calls, stages)
             by_trace = calls.aggregate(stages, session=self._session, allowDiskUse=True, batchSize=_BATCH, **hint)
             async with by_trace as candidates:
-                while rows := await candidates.to_list(_BATCH):
-                    for some in batches([row for row in rows if row["trace_id"] not in with_root], _CHECKED):
-                        heads = await self._among_heads(some)
-                        for row in heads:
-                            yield row
-                        needed -= len(heads)
-                        if needed <= 0:
-                            return
+                while needed > 0 and (rows := await candidates.to_list(_CHECKED)):
+                    heads = await self._among_heads([row for row in rows if row["trace_id"] not in with_root])
+                    for row in heads:
+                        yield row
+                    needed -= len(heads)
 
     async def _roots(self, key: SortKey, needed: int, request: PageRequest) -> list[Row]:
         """Return up to `needed` roots after the cursor, each the first of its trace."""

@@ -60,6 +60,15 @@ class Cluster:
         """Return the URI of one router."""
         return f"mongodb://{self.routers[router]}/"
 
+    def commands(self, *names: str) -> int:
+        """Return how often the primaries of the shards have run some commands, for a document of a `$lookup` too."""
+        number = 0
+        for shard in self.shards:
+            with shard.primary().client() as client:
+                ran = client.admin.command("serverStatus")["metrics"]["commands"]
+                number += sum(ran[name]["total"] for name in names)
+        return number
+
 
 @contextmanager
 def cluster(

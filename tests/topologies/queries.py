@@ -19,17 +19,16 @@ from typing import Final
 
 from stores.database.content_store import batches
 from tests.benchmarks.questions import questions
-from tests.benchmarks.scale import PATIENT, Loaded, prepared
+from tests.benchmarks.scale import PATIENT, loaded, prepared
 from tests.benchmarks.servers import LoomQL, server
 from tests.benchmarks.sides import Connection, request
-from tests.benchmarks.spans import PROJECT, SPANS, TEMPLATES, Copies, Traces, converted, load
+from tests.benchmarks.spans import PROJECT, SPANS, TEMPLATES, Traces
 from tests.faults.mongods import one_mongod
 from tests.topologies.cluster import Cluster, cluster
 from tests.topologies.shard_while_serving import run_on
 
 CALLS: Final = 80_000
 
-_DATABASE: Final = "loomql"
 _ROUNDS: Final = 3
 _TRACES_PER_REACTION: Final = 3
 _BATCH: Final = 500
@@ -80,37 +79,29 @@ def print_queries(calls: int) -> None:
     Raises:
         AssertionError: an answer differs.
     """
-    traces = Traces(calls // SPANS)
-    bodies = {each.name: each.body for each in questions(traces)}
-    for name, field in _MORE.items():
-        of_project = field.replace("OF", "projectId: $project", 1)
-        bodies[name] = request(f"query ($project: ID!) {{ {of_project} }}", project=PROJECT)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomql-")))
         single = stack.enter_context(one_mongod())
         running = stack.enter_context(cluster(history_seconds=60))
-        loaded = _load(single, traces)
-        asyncio.run(run_on(running, _DATABASE, calls, purges=False))
+        size = loaded(single, calls, None)
+        asyncio.run(run_on(running, size.database, calls, purges=False))
         servers, sides = list[LoomQL](), list[Connection]()
         for name, uri in (("one", single), ("cluster", running.uri)):
             (folder / name).mkdir()
-            servers.append(stack.enter_context(server(folder / name, uri, _DATABASE, PATIENT)))
+            servers.append(stack.enter_context(server(folder / name, uri, size.database, PATIENT)))
             sides.append(stack.enter_context(Connection(servers[-1].url)))
-            _give_feedback(sides[-1], traces)
+            _give_feedback(sides[-1], size.traces)
         for uri, loomql in zip((single, running.uri), servers, strict=True):
-            prepared(loomql, uri, loaded)
+            prepared(loomql, uri, size)
+        bodies = {each.name: each.body for each in questions(size.traces)}
+        for name, field in _MORE.items():
+            of_project = field.replace("OF", "projectId: $project", 1)
+            bodies[name] = request(f"query ($project: ID!) {{ {of_project} }}", project=PROJECT)
         _print("Query", "One server", "Cluster", "Ratio", "Commands of the shards")
         for name, body in bodies.items():
             seconds, commands = _measure(name, body, sides, running)
             one, of_cluster = (f"{1000 * each:,.0f} ms" for each in seconds)
             _print(name, one, of_cluster, f"{seconds[1] / seconds[0]:.1f}", f"{commands:,}")
-
-
-def _load(uri: str, traces: Traces) -> Loaded:
-    documents = asyncio.run(converted(uri, f"{_DATABASE}_spans", traces, traces.templates))
-    copies = Copies(traces, documents, lambda _: b"")
-    asyncio.run(load(uri, _DATABASE, traces, copies, lambda _: None))
-    return Loaded(traces, copies, _DATABASE, None)
 
 
 def _give_feedback(connection: Connection, traces: Traces) -> None:
@@ -133,25 +124,15 @@ def _measure(name: str, body: bytes, sides: Sequence[Connection], running: Clust
     """Ask a query of each side in turns; return the least seconds of each, and the least number of commands."""
     seconds, commands = [math.inf] * len(sides), sys.maxsize
     for _ in range(_ROUNDS):
-        before, answers = _commands(running), []
+        before, answers = running.commands(*_READS), []
         for at, connection in enumerate(sides):
             began = time.perf_counter()
             answers.append(connection.ask(body))
             seconds[at] = min(seconds[at], time.perf_counter() - began)
-        commands = min(commands, _commands(running) - before)
+        commands = min(commands, running.commands(*_READS) - before)
         if answers[0] != answers[1]:
             raise AssertionError(f"the answers to {name!r} differ: {answers[0]} and {answers[1]}"[:_SHOWN])
     return seconds, commands
-
-
-def _commands(running: Cluster) -> int:
-    """Return how many reads the primaries of the shards have run, those for documents of a `$lookup` included."""
-    number = 0
-    for shard in running.shards:
-        with shard.primary().client() as client:
-            ran = client.admin.command("serverStatus")["metrics"]["commands"]
-            number += sum(ran[name]["total"] for name in _READS)
-    return number
 
 
 def _print(*cells: str) -> None:
