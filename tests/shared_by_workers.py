@@ -93,6 +93,6 @@ def temporary_mongod(cache_gb: float) -> Iterator[str]:
     with short_folder() as folder, embedded_mongod(folder, cache_gb=cache_gb) as uri:
         with MongoClient[dict[str, object]](uri) as client:
             # mongod then deletes the files of dropped databases after seconds instead of minutes. Otherwise a run
-            # would have too many open files.
-            client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=5)
+            # would have too many open files. The longest read of a test takes 7 s on a slow machine.
+            client.admin.command("setParameter", 1, minSnapshotHistoryWindowInSeconds=20)
         yield uri
