@@ -36,6 +36,8 @@ class StandInIssuer:
         """Address of the token endpoint; that of this issuer if empty."""
         self.sign_in_answer: dict[str, str] = {}
         """Members that replace those of the answer to a sign-in, such as `error` or another `state`."""
+        self.lifetime_seconds = 600
+        """Time for which tokens are valid."""
         self.id_token: dict[str, Any] = {}
         """Claims that replace those of id tokens."""
         self.access_token: dict[str, Any] | None = None
@@ -57,7 +59,8 @@ class StandInIssuer:
     def claims(self, **changes: object) -> dict[str, Any]:
         """Return the claims of a valid token, with changes."""
         now = int(time.time())
-        plain = {"iss": self.url, "aud": AUDIENCE, "sub": "ann", "exp": now + 600, "iat": now, "groups": ["ml"]}
+        end = now + self.lifetime_seconds
+        plain = {"iss": self.url, "aud": AUDIENCE, "sub": "ann", "exp": end, "iat": now, "groups": ["ml"]}
         return {name: value for name, value in (plain | changes).items() if value is not None}
 
     def token(self, key: Any = None, algorithm: str = "RS256", kid: str | None = "rsa", **changes: object) -> str:
