@@ -39,12 +39,18 @@ def keepers() -> list["asyncio.Task[None]"]:
 
 
 async def test_running_call_is_not_ended_by_others(
-    completions: CompletionsStore, calls: CallsStore, database: Database, stand_in: StandIn
+    completions: CompletionsStore,
+    calls: CallsStore,
+    database: Database,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Long enough that a slow machine renews the lease in time
+    monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=5))
     creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
     await until(lambda: bool(stand_in.requests))
-    for _ in range(10):
-        await asyncio.sleep(0.15)
+    for _ in range(12):
+        await asyncio.sleep(0.5)
         assert await completions.find_abandoned() == []
     stand_in.is_released = True
 

@@ -326,7 +326,10 @@ async def test_worker_that_lost_its_lease_stops_writing(stores: Stores, stand_in
         await until(lambda: gate.waiting > 0)
         await database.evaluation_runs.update_one({}, {"$set": {"holder": "another"}})
         await asyncio.wait_for(work, TIMEOUT)
-    before = [call async for call in database.calls.find({})]
+    before: list[dict[str, Any]] | None = None
+    while before != (found := [call async for call in database.calls.find({})]):
+        before = found
+        await asyncio.sleep(0.3)  # MongoDB completes the write that was under way
     gate.open.set()
     await asyncio.sleep(0.3)
 
