@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-TIMEOUT = 60
+TIMEOUT = 180
+"""Seconds after which a test fails that would otherwise wait forever, on the slowest machine."""
 
 
 async def until(holds: Callable[[], bool]) -> None:

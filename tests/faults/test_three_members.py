@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from contextlib import closing
 from functools import partial
 
 from app.background import MigrationRunner
@@ -63,22 +64,21 @@ async def test_server_restarts_lose_no_data_and_every_ordered_evaluation_finishe
 
 async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three) -> None:
     # given calls as an older version stored them
-    database = Database.open(stage.uri, "upgraded", timeout_seconds=TIMEOUT)
-    await database.ensure_indexes()
-    written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
-    await CallsStore(database).write([*written, *(end(number, summary=SUMMARY) for number in range(CALLS))])
-    whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
-    await database.calls.update_many({}, {"$unset": dict.fromkeys(DERIVED_FIELDS, "")})
-    # when
-    upgrading = MigrationRunner(database)
-    upgrading._backfill = CallsBackfill(database, step=1)
-    finishing = asyncio.create_task(upgrading.finish())
-    await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
-    # the first of these faults makes the primary step down
-    async with faults.in_turn([faults.LOSSES[0], *REFUSALS[::3]], stage.members):
-        # then
-        async with asyncio.timeout(TIMEOUT):
-            await finishing
-    assert await database.calls.find({}, sort=[("_id", 1)]).to_list(None) == whole
-    assert await CallsBackfill(database).advance() is None
-    database.close()
+    with closing(Database.open(stage.uri, "upgraded", timeout_seconds=TIMEOUT / 3)) as database:
+        await database.ensure_indexes()
+        written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
+        await CallsStore(database).write([*written, *(end(number, summary=SUMMARY) for number in range(CALLS))])
+        whole = await database.calls.find({}, sort=[("_id", 1)]).to_list(None)
+        await database.calls.update_many({}, {"$unset": dict.fromkeys(DERIVED_FIELDS, "")})
+        # when
+        upgrading = MigrationRunner(database)
+        upgrading._backfill = CallsBackfill(database, step=1)
+        finishing = asyncio.create_task(upgrading.finish())
+        await until(lambda: upgrading.progress is not None and upgrading.progress.looked_at > 0)
+        # the first of these faults makes the primary step down
+        async with faults.in_turn([faults.LOSSES[0], *REFUSALS[::3]], stage.members):
+            # then
+            async with asyncio.timeout(TIMEOUT):
+                await finishing
+        assert await database.calls.find({}, sort=[("_id", 1)]).to_list(None) == whole
+        assert await CallsBackfill(database).advance() is None

@@ -590,8 +590,20 @@ class RunWorker:
         return results
 
     async def retried(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Await `write`, again after each pause while the database is unavailable."""
-        return await retried(write, repeat(self.sources.database.timings.run_retry_seconds, _WRITE_ATTEMPTS - 1))
+        """Await `write`, again after each pause while the database is unavailable.
+
+        If the caller is cancelled, it first waits for the attempt that is under way. MongoDB completes that anyway, and
+        a start that it stored after `_end_all` would leave a call running forever.
+        """
+
+        async def attempt() -> _Result:
+            task = asyncio.ensure_future(write())
+            try:
+                return await asyncio.shield(task)
+            finally:
+                await asyncio.wait({task})
+
+        return await retried(attempt, repeat(self.sources.database.timings.run_retry_seconds, _WRITE_ATTEMPTS - 1))
 
     async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
         """Store starts and ends; strip and store again those that are rejected.

@@ -20,9 +20,9 @@ from tests.commands import Commands
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start, trace_id
 from tests.stores.objects.builders import version
+from tests.waiting import TIMEOUT
 from tests.watching import readers, until_event_of, until_subscribed
 
-TIMEOUT = 60
 LIFE = "type call { id status inputs }"
 
 

@@ -353,6 +353,31 @@ async def test_purge_during_a_segment_write_leaves_nothing(
         assert await collection.count_documents({}) == 0
 
 
+async def test_calls_deleted_after_they_were_counted_become_no_segment(
+    calls: CallsStore,
+    database: Database,
+    store: TextSearchStore,
+    index: Index,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await store_some(calls)
+    await index()
+    before = await database.search_segments.count_documents({})
+    await store_some(calls, 5, 8)
+    counted, counts = indexing.next_segment_size, list[int]()
+
+    async def counted_before_a_purge(*arguments: Any) -> int:
+        counts.append(await counted(*arguments))
+        await database.calls.delete_many({})
+        return counts[-1]
+
+    monkeypatch.setattr(indexing, "next_segment_size", counted_before_a_purge)
+    await store.work(PROJECT, pause=0)
+
+    assert counts[0] > 0
+    assert await database.search_segments.count_documents({}) == before
+
+
 async def test_word_count_is_capped_and_reported(
     calls: CallsStore, index: Index, store: TextSearchStore, found: Found
 ) -> None:

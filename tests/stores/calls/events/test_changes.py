@@ -10,8 +10,7 @@ from stores import times
 from stores.calls import CallsFilter, CallsStore
 from stores.database import Database, Document
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-
-TIMEOUT = 60
+from tests.waiting import TIMEOUT
 
 
 @pytest.fixture(autouse=True)

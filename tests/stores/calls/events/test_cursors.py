@@ -11,13 +11,13 @@ from stores.database import Database
 from stores.errors import BadInputError
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.waiting import TIMEOUT
 from tests.watching import contains_time, cursors_over
 
 OTHER = "acme/other"
 MOMENT = "826B07E9EB000000032B0229296E04"
 _KEY = f"{PROJECT}:{call_id(1)}".encode().hex().upper()
 CHANGE = f"826B07E9EB000000072B042C0100296E5A1004{'A7' * 16}463C5F6964003C{_KEY}000004"
-TIMEOUT = 60
 
 
 async def test_cursor_resumes_at_each_server_and_after_a_restart(database: Database, calls: CallsStore) -> None:

@@ -22,10 +22,9 @@ from stores.errors import RateLimitedError, UnavailableError
 from tests.commands import Commands
 from tests.folders import short_folder
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.waiting import Turns, another_task, until
+from tests.waiting import TIMEOUT, Turns, another_task, until
 from tests.watching import cursors_over
 
-TIMEOUT = 60
 OTHER = "acme/other"
 
 

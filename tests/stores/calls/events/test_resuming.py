@@ -12,9 +12,9 @@ from stores.database import Database
 from stores.errors import BadInputError, UnavailableError
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.waiting import TIMEOUT
 from tests.watching import cursors_over, until_event_of, until_subscribed, until_unsubscribed
 
-TIMEOUT = 60
 OTHER = "acme/other"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 from app.providers import EnvironmentProviders
 from graphql_schema.context import Stores
 from stores import ids, times
-from stores.calls import CallEnd
+from stores.calls import CallEnd, CallsStore
+from stores.calls.inputs import CallWrite
+from stores.calls.store import Rejected
 from stores.database import Database
 from stores.errors import BadInputError, NotFoundError, UnavailableError
 from stores.evaluations.logged_runs import Complete, Failed, NotFound, Status
@@ -326,15 +328,41 @@ async def test_worker_that_lost_its_lease_stops_writing(stores: Stores, stand_in
         await until(lambda: gate.waiting > 0)
         await database.evaluation_runs.update_one({}, {"$set": {"holder": "another"}})
         await asyncio.wait_for(work, TIMEOUT)
-    before: list[dict[str, Any]] | None = None
-    while before != (found := [call async for call in database.calls.find({})]):
-        before = found
-        await asyncio.sleep(0.3)  # MongoDB completes the write that was under way
+    before = [call async for call in database.calls.find({})]
     gate.open.set()
     await asyncio.sleep(0.3)
 
     assert [call async for call in database.calls.find({})] == before
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
+
+
+async def test_canceled_run_ends_a_call_whose_start_arrives_late(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_partly, arrives = CallsStore.write_partly, asyncio.Event()
+    arriving: list[asyncio.Task[Rejected]] = []
+
+    async def arrive_late(calls: CallsStore, items: Sequence[CallWrite]) -> Rejected:
+        arrives.set()
+        await asyncio.sleep(0.5)
+        return await write_partly(calls, items)
+
+    async def write(calls: CallsStore, items: Sequence[CallWrite]) -> Rejected:
+        # as a command that the driver has sent when its caller is cancelled
+        arriving.append(asyncio.create_task(arrive_late(calls, items)))
+        return await asyncio.shield(arriving[-1])
+
+    monkeypatch.setattr(CallsStore, "write_partly", write)
+    call_id = await order(stores)
+    async with under_way(stores, call_id) as work:
+        await arrives.wait()
+        await stores.evaluation_runs.cancel(PROJECT, call_id, "ada")
+        await asyncio.wait_for(work, TIMEOUT)
+    await asyncio.wait(arriving)
+
+    tree = await orders.tree(stores, call_id)
+    assert len(tree.rows()) > 0
+    assert all("ended_at" in call for call in tree.every())
 
 
 async def test_run_lost_within_a_process_is_left_to_the_new_worker(
