@@ -6,9 +6,9 @@ from pathlib import Path
 
 from app.embedded_mongod.binary import EmbeddedMongodError, find_mongod, mongod_version
 from app.embedded_mongod.data_folder import DataFolder
-from app.embedded_mongod.supervisor import running_mongod
+from app.embedded_mongod.supervisor import raise_file_limit, running_mongod
 
-__all__ = ["DataFolder", "EmbeddedMongodError", "embedded_mongod", "find_mongod", "mongod_version"]
+__all__ = ["DataFolder", "EmbeddedMongodError", "embedded_mongod", "find_mongod", "mongod_version", "raise_file_limit"]
 
 
 @contextmanager

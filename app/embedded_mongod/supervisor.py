@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,12 @@ Client = MongoClient[dict[str, object]]
 
 MIN_HISTORY_SECONDS: Final = 60
 """Time for which background work, which has no time limit, may read one snapshot."""
+
+OPEN_FILES: Final = 10_240
+"""Files that a mongod may open: one for each index of each database, and one for each connection.
+
+macOS allows no process more.
+"""
 
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 TAIL_LINES: Final = 200
@@ -261,9 +268,21 @@ def bound(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-IS", str(Path(bound_to_parent.__file__)), str(os.getpid()), *command]
 
 
+def raise_file_limit() -> None:
+    """Let this process, and the mongods that it starts, open `OPEN_FILES` files, or as many as its user may.
+
+    A login often has a limit of 1,024, or of 256 on macOS. A mongod with some databases has more files, and ends.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 @contextmanager
 def running_mongod(mongod: Path, folder: DataFolder, cache_gb: float, query_timeout_seconds: float) -> Iterator[str]:
     """Run `mongod` over a locked folder for the block; yield its URI."""
+    raise_file_limit()
     supervisor = Supervisor(command(mongod, folder, cache_gb, query_timeout_seconds), LogFile(folder.log))
     supervisor.start()
     try:

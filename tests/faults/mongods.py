@@ -14,7 +14,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from app.embedded_mongod import embedded_mongod, find_mongod
+from app.embedded_mongod import embedded_mongod, find_mongod, raise_file_limit
 from tests import mongodb_7
 from tests.folders import short_folder
 from tests.free_ports import free_port
@@ -63,6 +63,7 @@ class Mongod:
             "--setParameter", "transactionLifetimeLimitSeconds=20", "--quiet", *self._options,
         ]
         # fmt: on
+        raise_file_limit()
         words, environment = mongodb_7.runnable(command)
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(words, env=environment, stdout=output, stderr=output)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -94,6 +95,19 @@ def test_snapshots_live_as_long_as_queries(data_dir: Path, query_timeout: float,
         kept = client.admin.command("getParameter", minSnapshotHistoryWindowInSeconds=1)
 
     assert kept["minSnapshotHistoryWindowInSeconds"] == history
+
+
+@on_linux
+def test_mongod_may_open_more_files_than_a_login(data_dir: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, before[1]))
+    try:
+        with embedded_mongod(data_dir, cache_gb=0.25):
+            files, _ = resource.prlimit(mongod_pid(data_dir), resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert files > 1_024
 
 
 @on_linux
