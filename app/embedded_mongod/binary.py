@@ -61,7 +61,7 @@ HINTS: Final = (
     ("GLIBC_", "This system's C library is older than the binary needs."),
     ("Exec format error", "The binary is for another kind of machine."),
     ("No space left on device", "The disk is full: free some space."),
-    ("Too many open files", "Raise the limit of open files (ulimit -n)."),
+    ("Too many open files", "Raise the hard limit of open files (ulimit -Hn)."),
     ("Permission denied", "Files in the data folder belong to another user: chown them to this one."),
     (
         "UPGRADE PROBLEM",

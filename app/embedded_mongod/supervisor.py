@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -34,9 +34,9 @@ MIN_HISTORY_SECONDS: Final = 60
 """Time for which background work, which has no time limit, may read one snapshot."""
 
 OPEN_FILES: Final = 10_240
-"""Files that a mongod may open: one for each index of each database, and one for each connection.
+"""Files that a mongod may open: one for each collection and index of each database, and one for each connection.
 
-macOS allows no process more.
+macOS refuses a higher limit.
 """
 
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
@@ -271,12 +271,13 @@ def bound(command: Sequence[str]) -> list[str]:
 def raise_file_limit() -> None:
     """Let this process, and the mongods that it starts, open `OPEN_FILES` files, or as many as its user may.
 
-    A login often has a limit of 1,024, or of 256 on macOS. A mongod with some databases has more files, and ends.
+    A login often has a limit of 1,024, or of 256 on macOS. A mongod that needs more files than its limit ends.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        with suppress(ValueError, OSError):  # a sandbox may refuse it; mongod reports if its files do not suffice
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @contextmanager
