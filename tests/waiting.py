@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 TIMEOUT = 180
-"""Seconds after which a test fails that would otherwise wait forever, on the slowest machine."""
+"""Seconds that a test waits before it fails; enough for a slow machine."""
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -277,7 +277,7 @@ class Indexer:
             paths = {"id": 1, "started_at": 1, "search_due": 1, **PATHS}
             cursor = self._calls.find(of_project, paths, sort=[("search_due", 1)], limit=count, batch_size=count + 1)
             calls = [call async for call in cursor]
-            if not calls:  # a purge has deleted them since they were counted
+            if not calls:  # deleted or unmarked since they were counted
                 return
             segment = await Segment.build(self._project_id, self._generation, calls)
             await segment.store(self._database, self._lease)

@@ -223,7 +223,7 @@ async def test_access_token_for_the_server_is_preferred_to_the_id_token(
 
 
 async def refused(page: "Page", url: str) -> None:
-    """Wait until the server refuses the key of the page, and the page renews a token of this age."""
+    """Wait until the server refuses the key of the page, and the page would renew its token."""
     session = json.loads(await page.evaluate("sessionStorage.getItem('loomql:session')"))
 
     async def status() -> int:
@@ -235,7 +235,7 @@ async def refused(page: "Page", url: str) -> None:
         return answer.status
 
     await until(status, lambda found: found == 401, pause=0.5)
-    # On a slow machine, the page gets the token late, and takes it for new even after its end.
+    # The page counts from the arrival of the token, which is late on a slow machine.
     await page.wait_for_function("renewAt => Date.now() > renewAt", arg=session["token"]["renewAt"])
 
 

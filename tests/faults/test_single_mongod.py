@@ -44,7 +44,7 @@ async def test_fault_loses_no_data(single: tuple[Alone, Trial], fault: Fault) ->
 @pytest.fixture
 async def database(single: tuple[Alone, Trial]) -> AsyncIterator[Database]:
     """Open the server's database directly."""
-    database = Database.open(single[1].uri, "loomql", timeout_seconds=TIMEOUT)
+    database = Database.open(single[1].uri, "loomql", timeout_seconds=TIMEOUT / 3)
     yield database
     database.close()
 

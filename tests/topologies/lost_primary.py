@@ -167,7 +167,7 @@ async def _check(
     lost += [f"call {number} is {node}" for number, node in nodes.items() if node != whole_call(number)]
     lost += surplus(running.uri, PROJECT, writers, name)
     lost += await broken(running.uri, client, name)
-    database = Database.open(running.uri, name, timeout_seconds=TIMEOUT)
+    database = Database.open(running.uri, name, timeout_seconds=TIMEOUT / 3)
     began = monotonic()
 
     async def is_settled() -> bool:

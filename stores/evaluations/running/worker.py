@@ -18,10 +18,10 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate, count, repeat
 from time import monotonic
 from typing import Any, Final, Self, TypeVar
@@ -461,6 +461,7 @@ class RunWorker:
         self._succeeded = 0
         self._failure: str | None = None
         self._wake = asyncio.Event()
+        self._writing: set[asyncio.Future[Any]] = set()
 
     def check_now(self) -> None:
         """Check immediately for a cancellation of the run."""
@@ -488,30 +489,39 @@ class RunWorker:
 
     async def _run_and_end(self) -> None:
         lease, order, renew_seconds = self._lease, self.order, self.sources.database.timings.run_renew_seconds
-        end: Coroutine[Any, Any, object]
+        end: Callable[[], Awaitable[object]]
         try:
             await lease.run(self._work(), self._check_run, renew_seconds, self._wake)
         except LeaseLostError:
             raise
         except _DeletedError:
-            end = self._close()
+            end = self._close
         except _FailedError as error:
-            end = self._end_all(str(error))
+            end = partial(self._end_all, str(error))
         except (*_DATABASE_ERRORS, PyMongoError) as error:
             logger.warning(
                 "run %s in %s paused, it resumes in a few seconds: %s", order.call_id, order.project_id, error
             )
-            end = lease.release(pause_seconds=_PAUSE_SECONDS)
+            end = partial(lease.release, pause_seconds=_PAUSE_SECONDS)
         except StoreError as error:
-            end = self._end_all(error.message)
+            end = partial(self._end_all, error.message)
         except Exception:
             error_id = ids.new_id()
             logger.exception("unexpected error %s in run %s in %s", error_id, order.call_id, order.project_id)
-            end = self._end_all(f"Internal error; the server log has the details under {error_id}.")
+            end = partial(self._end_all, f"Internal error; the server log has the details under {error_id}.")
         else:
-            end = self._close()
+            end = self._close
         # The lease is still renewed while the end is written.
-        await lease.run(end, pause_seconds=renew_seconds)
+        await lease.run(self._after_writes(end), pause_seconds=renew_seconds)
+
+    async def _after_writes(self, end: Callable[[], Awaitable[object]]) -> None:
+        """Write the end after the writes that cancelled rows left under way.
+
+        A start that MongoDB stored after the end would leave a call running forever.
+        """
+        if self._writing:
+            await asyncio.wait(self._writing)
+        await end()
 
     async def _check_run(self) -> None:
         """Renew the lease.
@@ -592,18 +602,21 @@ class RunWorker:
     async def retried(self, write: Callable[[], Awaitable[_Result]]) -> _Result:
         """Await `write`, again after each pause while the database is unavailable.
 
-        If the caller is cancelled, it first waits for the attempt that is under way. MongoDB completes that anyway, and
-        a start that it stored after `_end_all` would leave a call running forever.
+        If the caller is cancelled, the attempt under way goes on, because MongoDB completes a command that was sent.
         """
 
         async def attempt() -> _Result:
             task = asyncio.ensure_future(write())
-            try:
-                return await asyncio.shield(task)
-            finally:
-                await asyncio.wait({task})
+            self._writing.add(task)
+            task.add_done_callback(self._forget)
+            return await asyncio.shield(task)
 
         return await retried(attempt, repeat(self.sources.database.timings.run_retry_seconds, _WRITE_ATTEMPTS - 1))
+
+    def _forget(self, written: "asyncio.Future[Any]") -> None:
+        self._writing.discard(written)
+        if not written.cancelled():
+            written.exception()  # asyncio logs those that nobody reads
 
     async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
         """Store starts and ends; strip and store again those that are rejected.
@@ -653,6 +666,10 @@ class RunWorker:
         """End the run, and all its running calls, with an exception."""
         order, calls = self.order, self.sources.calls
         await self._lease.store_progress(self._summary.rows)
+        root = await self._root_call()
+        if root and "ended_at" in root:  # the run completed while a user canceled it
+            await self._close()
+            return
         summary = {"status_counts": {"success": 0, "error": 1}}
         while call_ids := await self._find_call_ids({"status": "running", "id": {"$ne": order.call_id}}):
             now = times.now()

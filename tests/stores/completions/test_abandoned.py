@@ -45,7 +45,7 @@ async def test_running_call_is_not_ended_by_others(
     stand_in: StandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Long enough that a slow machine renews the lease in time
+    # A slow machine renews this lease in time.
     monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=5))
     creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
     await until(lambda: bool(stand_in.requests))

@@ -3,8 +3,9 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -328,7 +329,10 @@ async def test_worker_that_lost_its_lease_stops_writing(stores: Stores, stand_in
         await until(lambda: gate.waiting > 0)
         await database.evaluation_runs.update_one({}, {"$set": {"holder": "another"}})
         await asyncio.wait_for(work, TIMEOUT)
-    before = [call async for call in database.calls.find({})]
+    before: list[dict[str, Any]] | None = None
+    while before != (found := [call async for call in database.calls.find({})]):
+        before = found
+        await asyncio.sleep(0.3)  # MongoDB completes the write that was under way
     gate.open.set()
     await asyncio.sleep(0.3)
 
@@ -336,33 +340,69 @@ async def test_worker_that_lost_its_lease_stops_writing(stores: Stores, stand_in
     assert isinstance(await stores.evaluations.status(PROJECT, call_id), StillRunning)
 
 
+class LateWrites:
+    """Delays the writes of a run, or that of the end of one call, by the time in which a canceled run ends.
+
+    The writes go on if their caller is cancelled, as a command does that the driver has sent.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, end_of: str | None = None) -> None:
+        self.began = asyncio.Event()
+        self.work: asyncio.Task[None] | None = None
+        self._end_of = end_of
+        self._arriving: list[asyncio.Task[Rejected]] = []
+        write_partly = CallsStore.write_partly
+
+        async def write(calls: CallsStore, batch: Sequence[CallWrite]) -> Rejected:
+            ended = {each.id for each in batch if isinstance(each, CallEnd)}
+            if self._end_of is not None and self._end_of not in ended:
+                return await write_partly(calls, batch)
+            self._arriving.append(asyncio.create_task(self._arrive(partial(write_partly, calls, batch))))
+            return await asyncio.shield(self._arriving[-1])
+
+        monkeypatch.setattr(CallsStore, "write_partly", write)
+
+    async def _arrive(self, write: Callable[[], Awaitable[Rejected]]) -> Rejected:
+        self.began.set()
+        assert self.work
+        await asyncio.wait({self.work}, timeout=2)
+        return await write()
+
+    async def finish(self) -> None:
+        """Wait for the writes."""
+        await asyncio.wait(self._arriving)
+
+
+async def canceled_meanwhile(stores: Stores, call_id: str, writes: LateWrites) -> None:
+    """Execute a run, and cancel it while such a write is under way."""
+    async with under_way(stores, call_id) as writes.work:
+        await asyncio.wait_for(writes.began.wait(), TIMEOUT)
+        await stores.evaluation_runs.cancel(PROJECT, call_id, "ada")
+        await asyncio.wait_for(writes.work, TIMEOUT)
+    await writes.finish()
+
+
 async def test_canceled_run_ends_a_call_whose_start_arrives_late(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_partly, arrives = CallsStore.write_partly, asyncio.Event()
-    arriving: list[asyncio.Task[Rejected]] = []
-
-    async def arrive_late(calls: CallsStore, items: Sequence[CallWrite]) -> Rejected:
-        arrives.set()
-        await asyncio.sleep(0.5)
-        return await write_partly(calls, items)
-
-    async def write(calls: CallsStore, items: Sequence[CallWrite]) -> Rejected:
-        # as a command that the driver has sent when its caller is cancelled
-        arriving.append(asyncio.create_task(arrive_late(calls, items)))
-        return await asyncio.shield(arriving[-1])
-
-    monkeypatch.setattr(CallsStore, "write_partly", write)
     call_id = await order(stores)
-    async with under_way(stores, call_id) as work:
-        await arrives.wait()
-        await stores.evaluation_runs.cancel(PROJECT, call_id, "ada")
-        await asyncio.wait_for(work, TIMEOUT)
-    await asyncio.wait(arriving)
+    await canceled_meanwhile(stores, call_id, LateWrites(monkeypatch))
 
     tree = await orders.tree(stores, call_id)
     assert len(tree.rows()) > 0
     assert all("ended_at" in call for call in tree.every())
+    assert await stores.evaluations.status(PROJECT, call_id) == Failed("The run was canceled by ada")
+
+
+async def test_run_that_completes_while_it_is_canceled_keeps_its_result(
+    stores: Stores, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.reply = Grader()
+    call_id = await order(stores, MANY[:2])
+    await canceled_meanwhile(stores, call_id, LateWrites(monkeypatch, end_of=call_id))
+
+    assert isinstance(await stores.evaluations.status(PROJECT, call_id), Complete)
+    assert await has_ended(stores, call_id)
 
 
 async def test_run_lost_within_a_process_is_left_to_the_new_worker(
