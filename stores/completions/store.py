@@ -170,14 +170,20 @@ class BackgroundWrites:
     """Writes that continue even if the callers that wait for them are cancelled."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
 
-    def start(self, write: Awaitable[None]) -> asyncio.Future[None]:
+    def start(self, write: Awaitable[_Result]) -> asyncio.Future[_Result]:
         """Start a write in a task of its own."""
         task = asyncio.ensure_future(write)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def run(self, write: Awaitable[_Result]) -> _Result:
+        """Await a write and return its result; nobody learns its error if the caller is cancelled."""
+        task = self.start(write)
+        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())  # asyncio logs unread ones
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Wait for all pending writes, including those that they start."""

@@ -33,7 +33,7 @@ from stores.calls import CallEnd, CallsStore, CallStart
 from stores.calls.fields import calls_match
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.completions import CompletionsStore
-from stores.completions.store import OP_NAME, retried
+from stores.completions.store import OP_NAME, BackgroundWrites, retried
 from stores.costs import defaults
 from stores.costs.pricing import exact, plus
 from stores.database import Database, Document
@@ -461,7 +461,7 @@ class RunWorker:
         self._succeeded = 0
         self._failure: str | None = None
         self._wake = asyncio.Event()
-        self._writing: set[asyncio.Future[Any]] = set()
+        self._writes = BackgroundWrites()
 
     def check_now(self) -> None:
         """Check immediately for a cancellation of the run."""
@@ -519,8 +519,7 @@ class RunWorker:
 
         A start that MongoDB stored after the end would leave a call running forever.
         """
-        if self._writing:
-            await asyncio.wait(self._writing)
+        await self._writes.close()
         await end()
 
     async def _check_run(self) -> None:
@@ -604,19 +603,8 @@ class RunWorker:
 
         If the caller is cancelled, the attempt under way goes on, because MongoDB completes a command that was sent.
         """
-
-        async def attempt() -> _Result:
-            task = asyncio.ensure_future(write())
-            self._writing.add(task)
-            task.add_done_callback(self._forget)
-            return await asyncio.shield(task)
-
-        return await retried(attempt, repeat(self.sources.database.timings.run_retry_seconds, _WRITE_ATTEMPTS - 1))
-
-    def _forget(self, written: "asyncio.Future[Any]") -> None:
-        self._writing.discard(written)
-        if not written.cancelled():
-            written.exception()  # asyncio logs those that nobody reads
+        pauses = repeat(self.sources.database.timings.run_retry_seconds, _WRITE_ATTEMPTS - 1)
+        return await retried(lambda: self._writes.run(write()), pauses)
 
     async def write(self, *items: CallStart | CallEnd) -> dict[int, str]:
         """Store starts and ends; strip and store again those that are rejected.
