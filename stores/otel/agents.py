@@ -8,15 +8,19 @@ An event without a prompt's id belongs to the last prompt of its session that ca
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pymongo import UpdateOne
+
 from stores.calls import CallEnd, CallsStore, RankedPart
 from stores.calls.documents import key_fields, part_update, stored_part
-from stores.calls.store import upsert, with_keys, write_upserts
+from stores.calls.store import with_keys, write_upserts
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
+from stores.database.content_store import batches
+from stores.database.driver import is_cluster
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
 from stores.json.bson_copy import INT64
@@ -31,13 +35,17 @@ _MAX_MILLISECONDS: Final = 10**10
 _MAX_CALLS: Final = 10_000
 """Limit on calls of a prompt of which the starts are set."""
 
-_ATTEMPTS: Final = 3
+_MAX_ROUNDS: Final = 20
+"""Limit on reads that follow a write to see whether another request wrote meanwhile."""
 
 _PROMPT_RANK: Final = 1 << 62
 """Rank of the start that a prompt states, above those that other events of the prompt imply."""
 
 _OF_EVENTS: Final = {"ranks.start": {"$exists": True}}
 """Matches calls that events started. Others of the session, such as spans of the agent, stay as they are."""
+
+_TIME_FIELDS: Final = ("id", "op_name", "started_at", "ended_at", "status")
+_CHUNK: Final = 1_000
 
 _ACCEPTED: Final = ("accept", "approved")
 _RESPONSES: Final = ("assistant_response", "api_response_body")
@@ -155,15 +163,22 @@ class AgentEvent:
 
 
 class Prompt(NamedTuple):
-    """A prompt of a session: its time in microseconds since the epoch, and the ids of its trace and its call."""
+    """A prompt of a session: its time in microseconds since the epoch, and the ids of its trace and its call.
+
+    One that is missing stands for the prompt of the events before the first one; its time is 0.
+    """
 
     at: int
     trace_id: str
     call_id: str
+    is_missing: bool = False
 
 
 _Session = tuple[str, str, str]
 """Project, name of the agent, and id of the session."""
+
+_Agents = dict[tuple[str, Prompt], Agent]
+"""The agent of each prompt of a project."""
 
 
 def event_of(record: LogRecord, origin: Origin, *, is_large: bool) -> AgentEvent | None:
@@ -221,7 +236,7 @@ def _own_prompt(event: AgentEvent) -> Prompt:
 
 def _named(event: AgentEvent, name: str) -> Prompt:
     of = event.agent.name, event.session, name
-    return Prompt(event.at // 1000, derived_id(32, *of), derived_id(16, *of))
+    return Prompt(event.at // 1000 if name else 0, derived_id(32, *of), derived_id(16, *of), is_missing=not name)
 
 
 def _op_name(agent_name: str) -> str:
@@ -258,32 +273,69 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
 async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str | None) -> list[StoreError | None]:
     """Store the calls that events state; return the error of each event that is no valid call."""
     prompts: list[Prompt] = []
+    left: _Agents = {}
     errors: list[StoreError | None] = [None] * len(events)
-    for _ in range(_ATTEMPTS):
+    for _ in range(_MAX_ROUNDS):
         placed = await _place(calls.database, events)
         if placed == prompts:
             break
         # A prompt that another request stored meanwhile may be closer, so a second look follows each write.
+        for event, old, new in zip(events, prompts, placed, strict=False):
+            if old != new:
+                left[event.origin.project_id, old] = event.agent
         prompts = placed
-        parts: list[RankedPart] = []
-        async for position in cooperative(range(len(events))):
-            its_parts = _parts_of(events[position], prompts[position], wb_user_id)
-            try:
-                parts += await asyncio.to_thread(list, its_parts) if events[position].is_large else its_parts
-            except StoreError as error:
-                errors[position] = error
-        await calls.write_ranked(parts)
+        await _write_parts(calls, events, prompts, wb_user_id, errors)
         if all(event.prompt for event in events):
             break
-    await _adopt(calls, events)
-    changed = {
-        (event.origin.project_id, prompt)
-        for event, prompt in zip(events, prompts, strict=True)
-        if event.agent.prompt is None
-    }
-    for project_id, prompt in changed:
-        await _start_requests(calls, project_id, prompt)
+    await _settle(calls, events, prompts, left)
     return errors
+
+
+async def _settle(calls: CallsStore, events: Sequence[AgentEvent], prompts: Sequence[Prompt], left: _Agents) -> None:
+    """Move stored calls to the prompts among some events, and correct the times of all prompts concerned.
+
+    Args:
+        calls: the store.
+        events: the stored events.
+        prompts: the prompt of each event.
+        left: the prompts that had calls of the events for a while.
+    """
+    changed = dict(left)
+    for event in events:
+        if event.is_prompt:
+            for prompt in await _adopt(calls, event):
+                changed[event.origin.project_id, prompt] = event.agent
+    for project_id, prompt in changed:
+        await _end_with_calls(calls, project_id, prompt)
+    for event, prompt in zip(events, prompts, strict=True):
+        changed[event.origin.project_id, prompt] = event.agent
+    for (project_id, prompt), agent in changed.items():
+        if agent.prompt is None:
+            await _start_requests(calls, project_id, prompt)
+
+
+async def _write_parts(
+    calls: CallsStore,
+    events: Sequence[AgentEvent],
+    prompts: Sequence[Prompt],
+    wb_user_id: str | None,
+    errors: list[StoreError | None],
+) -> None:
+    """Store the calls of events and then those of their prompts; put the error of an event at its position."""
+    of_events: list[RankedPart] = []
+    of_prompts: list[RankedPart] = []
+    async for position in cooperative(range(len(events))):
+        event, prompt = events[position], prompts[position]
+        parts = _parts_of(event, prompt, wb_user_id)
+        try:
+            for ranked in await asyncio.to_thread(list, parts) if event.is_large else parts:
+                (of_prompts if ranked.part.fields["id"] == prompt.call_id else of_events).append(ranked)
+        except StoreError as error:
+            errors[position] = error
+    # `_end_with_calls` must find the call behind each end that it may overwrite. A router writes to shards at once.
+    has_routers = is_cluster(calls.database.calls.database.client.delegate)
+    for group in (of_events, of_prompts) if has_routers else ([*of_events, *of_prompts],):
+        await calls.write_ranked(group)
 
 
 def _parts_of(event: AgentEvent, prompt: Prompt, wb_user_id: str | None) -> Iterator[RankedPart]:
@@ -293,7 +345,6 @@ def _parts_of(event: AgentEvent, prompt: Prompt, wb_user_id: str | None) -> Iter
         return
     if call:
         yield from _parts_of_call(event, call, prompt, wb_user_id)
-    # The root comes last: `_end_with_calls` thus finds the call behind each end that it may overwrite.
     yield from _parts_of_root(event, prompt, wb_user_id, has_failed=bool(call and call.status_code == ERROR))
 
 
@@ -405,41 +456,56 @@ def _message(side: str, role: str, text: object) -> Attributes:
     return {f"gen_ai.{side}.messages": [{"role": role, "parts": [{"type": "text", "content": text}]}]}
 
 
-async def _adopt(calls: CallsStore, events: Iterable[AgentEvent]) -> None:
-    """Move calls of events without a prompt's id to prompts that arrived after them; both prompts get new ends."""
-    for event in events:
-        if not event.is_prompt:
-            continue
-        prompt, missing = _own_prompt(event), _named(event, "")
-        others = [
-            other
-            for other in await _stored_prompts(calls.database, _session_of(event), prompt.at, prompt.at)
-            if other.call_id != prompt.call_id
-        ]
-        before = max((other for other in others if other.at <= prompt.at), default=missing)
-        after = min((other.at for other in others if other.at > prompt.at), default=1 << 62)
-        project_id = event.origin.project_id
-        registered = await calls.database.ensure_projects_listed({project_id})
-        children = _children(project_id, before) | {
-            **_came_between(event.agent, prompt.at, after),
-            "attributes.otel_span.attributes.prompt.id": {"$exists": False},
-        }
-        moved = {"$set": {"trace_id": prompt.trace_id, "parent_id": prompt.call_id}}
-        async with marked_hours(calls.database, registered, stored=children):
-            result = await calls.database.calls.update_many(children, moved)
-        if result.modified_count:
-            for changed in (before, prompt):
-                await _end_with_calls(calls, project_id, changed, is_missing=changed == missing)
+async def _adopt(calls: CallsStore, event: AgentEvent) -> set[Prompt]:
+    """Move calls to a prompt that arrived after them; return the prompts that lost or got some.
+
+    The calls of the prompt before it move to the closest prompts that are known. If several prompts arrive at once, the
+    earliest of them thus finds all calls. Another prompt may arrive during a move, so a second look follows it.
+    """
+    own = _own_prompt(event)
+    sources: set[Prompt] = set()
+    changed: set[Prompt] = set()
+    for _ in range(_MAX_ROUNDS):
+        known = sorted(await _stored_prompts(calls.database, _session_of(event), own.at, INT64 - 1))
+        if not sources:
+            sources = {max((prompt for prompt in known if prompt < own), default=_named(event, ""))}
+        targets: set[Prompt] = set()
+        for source in sources:
+            targets |= await _move(calls, event, source, [prompt for prompt in known if prompt > source])
+        if not targets:
+            break
+        changed |= sources | targets
+        sources = targets
+    return changed
 
 
-def _came_between(agent: Agent, first: int, end: int) -> Document:
-    """Build the match of calls of which the events came from `first` until before `end`."""
-    between = {"$gte": first, "$lt": end}
-    if agent.prompt:
-        return {"started_at": between}
-    # `_start_requests` set the starts of these, so only the end is the time of the event.
-    request = {"op_name": {"$regex": "^chat"}, "status": "success"}
-    return {"$or": [{**request, "ended_at": between}, {"$nor": [request], "started_at": between}]}
+async def _move(calls: CallsStore, event: AgentEvent, source: Prompt, later: Sequence[Prompt]) -> set[Prompt]:
+    """Move calls of a prompt that belong to later ones in the order of time; return the prompts that got some."""
+    if not later:
+        return set()
+    project_id = event.origin.project_id
+    moved: dict[Prompt, list[str]] = defaultdict(list)
+    match = _children(project_id, source) | {
+        "$or": [{"started_at": {"$gte": later[0].at}}, {"ended_at": {"$gte": later[0].at}}],
+        "attributes.otel_span.attributes.prompt.id": {"$exists": False},
+    }
+    async for row in calls.database.calls.find(match, dict.fromkeys(_TIME_FIELDS, 1)):
+        # `_start_requests` set the starts of these, so only the end is the time of the event.
+        at = row["ended_at"] if event.agent.prompt is None and _is_request(row) else row["started_at"]
+        if index := bisect_right(later, at, key=lambda prompt: prompt.at):
+            moved[later[index - 1]].append(row["_id"])
+    for target, keys in moved.items():
+        parent = {"$set": {"trace_id": target.trace_id, "parent_id": target.call_id}}
+        for chunk in batches(keys, _CHUNK):
+            registered = await calls.database.ensure_projects_listed({project_id})
+            async with marked_hours(calls.database, registered, stored=with_keys(chunk)):
+                await calls.database.calls.update_many(with_keys(chunk) | _children(project_id, source), parent)
+    return set(moved)
+
+
+def _is_request(row: Document) -> bool:
+    """Return True if the call is a request that succeeded, of which Codex states no start."""
+    return bool(row["op_name"].startswith("chat") and row["status"] == "success")
 
 
 def _children(project_id: str, prompt: Prompt) -> Document:
@@ -447,21 +513,23 @@ def _children(project_id: str, prompt: Prompt) -> Document:
     return {"project_id": project_id, **visible, "parent_id": prompt.call_id, **_OF_EVENTS}
 
 
-async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *, is_missing: bool) -> None:
-    """End a prompt with the last of its calls; delete one without calls that only stood for a missing prompt."""
+async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt) -> None:
+    """End a prompt with the last of its calls; delete a missing prompt without calls."""
+    key = key_fields(project_id, prompt.call_id)
     latest: Document = {"_id": None, "ended_at": {"$max": "$ended_at"}, "exception": {"$max": "$exception"}}
     stages = [{"$match": _children(project_id, prompt)}, {"$group": latest}]
     written = None
-    for _ in range(_ATTEMPTS):
+    for _ in range(_MAX_ROUNDS):
+        root = await calls.database.calls.find_one(key, {"started_at": 1})
         rows = await calls.database.calls.aggregate(stages).to_list(None)
-        if rows == written:
+        if root is None or rows == written:
             return
-        if not rows and is_missing:
-            key = key_fields(project_id, prompt.call_id)
+        if not rows and prompt.is_missing:
+            # A call that another request stores meanwhile is before all that left, and so it gives the root its start.
             registered = await calls.database.ensure_projects_listed({project_id})
             async with marked_hours(calls.database, registered, stored=key):
-                await calls.database.calls.delete_one(key)
-            return
+                await calls.database.calls.delete_one(key | {"started_at": root.get("started_at")})
+            continue
         row = rows[0] if rows else {}
         has_failed = bool(row.get("exception"))
         summary = {"status_counts": {"error": 1}} if has_failed else {}
@@ -473,20 +541,25 @@ async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt, *,
 
 
 async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) -> None:
-    """Set the starts of a prompt's model calls: Codex states none, so each starts when the call before it ended."""
-    fields = dict.fromkeys(("id", "op_name", "started_at", "ended_at", "status"), 1)
-    rows = await calls.database.calls.find(_children(project_id, prompt), fields).limit(_MAX_CALLS).to_list(None)
-    previous, updates, starts, keys = prompt.at, [], [], []
-    for row in sorted(rows, key=lambda row: (row.get("ended_at", 0), row["id"])):
-        is_request = row["op_name"].startswith("chat") and row["status"] == "success"
-        if is_request and row["started_at"] != previous:
-            key = key_fields(project_id, row["id"])
-            started_at = min(previous, row["ended_at"])
-            updates.append(upsert(key, part_update({**key, "started_at": started_at})))
-            starts.append((project_id, started_at))
-            keys.append(key["_id"])
-        previous = row.get("ended_at", previous)
-    if updates:
+    """Set the starts of a prompt's model calls: Codex states none, so each starts when the call before it ended.
+
+    Before the first call of a missing prompt, nothing is known to have ended, so this call starts with its end.
+    """
+    children = _children(project_id, prompt)
+    for _ in range(_MAX_ROUNDS):
+        rows = await calls.database.calls.find(children, dict.fromkeys(_TIME_FIELDS, 1)).limit(_MAX_CALLS).to_list(None)
+        previous = INT64 - 1 if prompt.is_missing else prompt.at
+        updates, starts, keys = [], [], []
+        for row in sorted(rows, key=lambda row: (row.get("ended_at", 0), row["id"])):
+            if _is_request(row) and row["started_at"] != (started_at := min(previous, row["ended_at"])):
+                key = key_fields(project_id, row["id"])
+                update = part_update({**key, "started_at": started_at})
+                updates.append(UpdateOne(key | {"parent_id": prompt.call_id}, update))
+                starts.append((project_id, started_at))
+                keys.append(key["_id"])
+            previous = row.get("ended_at", previous)
+        if not updates:
+            return
         registered = await calls.database.ensure_projects_listed({project_id})
         async with marked_hours(calls.database, registered, starts, with_keys(keys)):
             await write_upserts(calls.database.calls, updates)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import itertools
 import json
 import random
 import threading
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorCollection
 
 from stores.calls import CallEnd, CallsStore
+from stores.calls.store import write_upserts
+from stores.database import Collection, Document
 from stores.otel import LOGS, OtelStore, Projects, agents
 from stores.otel.mapping import call_of
 from stores.senders.messages import output_messages
@@ -178,8 +182,15 @@ def codex(session: str, kind: str, at: int, **attributes: object) -> Any:
     return log(f"codex.{kind}", {"conversation.id": session, **attributes}, time_unix_nano=NOON + at * SECOND)
 
 
-async def send(otel: OtelStore, *records: Any) -> None:
-    assert (await otel.export_protobuf(logs_body(*records), PROJECTS, signal=LOGS)).reasons == []
+async def send(otel: OtelStore, *records: Any, projects: Projects = PROJECTS) -> None:
+    assert (await otel.export_protobuf(logs_body(*records), projects, signal=LOGS)).reasons == []
+
+
+async def in_order(otel: OtelStore, stored: Stored, *records: Any) -> list[Any]:
+    """Return what a reader sees if each record arrives after the one before it."""
+    for record in records:
+        await send(otel, record, projects=Projects("acme/in-order"))
+    return summary(await stored("acme/in-order"))
 
 
 async def test_sessions_with_separators_in_their_names_stay_apart(otel: OtelStore, stored: Stored) -> None:
@@ -237,7 +248,8 @@ async def test_one_command_reads_the_prompts_of_a_session(number: int, otel: Ote
     commands.sent.clear()
     await send(otel, *(codex("s", "tool_result", at, tool_name="ls", call_id=f"{at}") for at in range(number)))
 
-    assert commands.names.count("aggregate") == 3  # before and after the write, and for the hours that it changes
+    reads = [body for name, body in commands.sent if name == "aggregate" and "turn_of" in body["pipeline"][0]["$match"]]
+    assert len(reads) == 2  # before and after the write
 
 
 async def test_calls_of_large_events_are_built_in_a_thread(
@@ -395,6 +407,120 @@ async def test_requests_of_codex_that_come_before_their_prompt_move_to_it(
         if "parent_id" in call
     )
     assert found == [(0, 0, 5), (10, 10, 15), (10, 15, 20)]
+
+
+FIRST_PROMPT = codex("s", "user_prompt", 0, prompt="hi")
+FIRST_TOOL = codex("s", "tool_result", 2, tool_name="ls", call_id="1")
+PROMPT_OF_CODEX = codex("s", "user_prompt", 8, prompt="and")
+TOOL = codex("s", "tool_result", 9, tool_name="cat", call_id="2")
+
+
+@pytest.mark.parametrize("earlier", [[], [FIRST_TOOL], [FIRST_PROMPT, FIRST_TOOL]])
+async def test_prompt_that_arrives_during_the_write_of_its_call_leaves_no_trace_in_the_prompt_before_it(
+    earlier: list[Any], otel: OtelStore, calls: CallsStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for record in earlier:
+        await send(otel, record)
+    is_placed, may_write = asyncio.Event(), asyncio.Event()
+    write = calls.write_ranked
+
+    async def late(parts: Any) -> None:
+        is_placed.set()
+        await may_write.wait()
+        await write(parts)
+
+    monkeypatch.setattr(calls, "write_ranked", late)
+    sending = asyncio.create_task(send(otel, TOOL))
+    await is_placed.wait()
+    monkeypatch.setattr(calls, "write_ranked", write)
+    await send(otel, PROMPT_OF_CODEX)
+    may_write.set()
+    await sending
+
+    assert summary(await stored()) == await in_order(otel, stored, *earlier, PROMPT_OF_CODEX, TOOL)
+
+
+REQUESTS = [codex("s", "sse_event", at, model="m", input_token_count=at, output_token_count=2) for at in (3, 5)]
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+@pytest.mark.parametrize(
+    "records", [[FIRST_TOOL, PROMPT_OF_CODEX, TOOL], [codex("s", "conversation_starts", 1), *REQUESTS]]
+)
+async def test_calls_before_the_first_prompt_start_and_end_alike_in_any_order(
+    records: list[Any], order: tuple[int, ...], otel: OtelStore, stored: Stored
+) -> None:
+    for position in order:
+        await send(otel, records[position])
+
+    assert summary(await stored()) == await in_order(otel, stored, *records)
+
+
+async def test_call_without_a_prompt_that_arrives_while_the_last_one_moves_keeps_its_root(
+    otel: OtelStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await send(otel, TOOL)
+    delete_one = AsyncIOMotorCollection.delete_one
+
+    async def late(collection: Collection, match: Document) -> Any:
+        monkeypatch.undo()
+        await send(otel, FIRST_TOOL)
+        return await delete_one(collection, match)
+
+    monkeypatch.setattr(AsyncIOMotorCollection, "delete_one", late)
+    await send(otel, PROMPT_OF_CODEX)
+
+    assert summary(await stored()) == await in_order(otel, stored, FIRST_TOOL, PROMPT_OF_CODEX, TOOL)
+
+
+async def test_request_that_arrives_while_a_later_one_starts_is_before_it(
+    otel: OtelStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await send(otel, FIRST_PROMPT)
+
+    async def late(*arguments: Any) -> None:
+        monkeypatch.undo()
+        await send(otel, REQUESTS[0])
+        await write_upserts(*arguments)
+
+    monkeypatch.setattr(agents, "write_upserts", late)
+    await send(otel, REQUESTS[1])
+
+    assert summary(await stored()) == await in_order(otel, stored, FIRST_PROMPT, *REQUESTS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_session_that_several_exporters_send_at_once_equals_one_in_order(
+    seed: int, otel: OtelStore, stored: Stored
+) -> None:
+    failed = (13, 24)
+    in_time = sorted(
+        [
+            codex("s", "conversation_starts", 1),
+            *(codex("s", "user_prompt", at, prompt=f"at {at}") for at in (4, 10, 20, 30)),
+            *(
+                codex("s", "sse_event", at, model="m", input_token_count=at, output_token_count=2)
+                for at in (2, 5, 7, 12, 15, 22, 27, 31, 35)
+            ),
+            *(
+                codex("s", "tool_result", at, tool_name="ls", call_id=f"{at}", success=f"{at not in failed}")
+                for at in (3, 6, 11, 13, 21, 24, 33)
+            ),
+        ],
+        key=lambda record: record.time_unix_nano,
+    )
+    chance = random.Random(seed)
+    shuffled = chance.sample(in_time, len(in_time))
+
+    async def export_part(records: list[Any]) -> None:
+        while records:
+            number = chance.randint(1, 3)
+            await send(otel, *records[:number])
+            records = records[number:]
+
+    await asyncio.gather(*(export_part(shuffled[at::8]) for at in range(8)))
+
+    assert summary(await stored()) == await in_order(otel, stored, *in_time)
 
 
 async def test_call_that_names_its_prompt_stays_there(otel: OtelStore, stored: Stored) -> None:
