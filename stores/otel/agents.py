@@ -19,7 +19,6 @@ from stores.calls.documents import key_fields, part_update, stored_part
 from stores.calls.store import with_keys, write_upserts
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
-from stores.database.content_store import batches
 from stores.database.driver import is_cluster
 from stores.errors import BadInputError, StoreError
 from stores.input_checks import MAX_NAME
@@ -36,7 +35,7 @@ _MAX_CALLS: Final = 10_000
 """Limit on calls of a prompt of which the starts are set."""
 
 _MAX_ROUNDS: Final = 20
-"""Limit on reads that follow a write to see whether another request wrote meanwhile."""
+"""Limit on looks at the database, each of which follows a write: another request may have written meanwhile."""
 
 _PROMPT_RANK: Final = 1 << 62
 """Rank of the start that a prompt states, above those that other events of the prompt imply."""
@@ -45,7 +44,7 @@ _OF_EVENTS: Final = {"ranks.start": {"$exists": True}}
 """Matches calls that events started. Others of the session, such as spans of the agent, stay as they are."""
 
 _TIME_FIELDS: Final = ("id", "op_name", "started_at", "ended_at", "status")
-_CHUNK: Final = 1_000
+"""Fields of a call from which its place among the calls of a session follows."""
 
 _ACCEPTED: Final = ("accept", "approved")
 _RESPONSES: Final = ("assistant_response", "api_response_body")
@@ -137,6 +136,24 @@ class AgentEvent:
         return self.kind == "user_prompt"
 
     @property
+    def is_stored(self) -> bool:
+        """True if it starts a prompt or is of a call."""
+        return self.is_prompt or self.call_kind is not None
+
+    @property
+    def call_kind(self) -> str | None:
+        """`tool` or `request` if it is of such a call; None if it tells only that the prompt goes on."""
+        is_decision = self.kind == "tool_decision"
+        is_denied = is_decision and not str(self.attributes.get("decision")).startswith(_ACCEPTED)
+        if self.kind == "tool_result" or is_denied:
+            return "tool"
+        is_request = self.kind in ("api_request", "api_error", *_RESPONSES)
+        if self.agent.prompt is None:
+            # Codex sends a request's tokens in the event that ends its response, which has no id in common with others.
+            is_request = "input_token_count" in self.attributes or bool(self.failure and not is_decision)
+        return "request" if is_request else None
+
+    @property
     def started_at(self) -> int:
         """Start of what ended with the event, in nanoseconds since the epoch."""
         return max(self.at - self._number("duration_ms") * 1_000_000, 0)
@@ -165,7 +182,7 @@ class AgentEvent:
 class Prompt(NamedTuple):
     """A prompt of a session: its time in microseconds since the epoch, and the ids of its trace and its call.
 
-    One that is missing stands for the prompt of the events before the first one; its time is 0.
+    A missing prompt stands for the unknown prompt of the events before the session's first one; its time is 0.
     """
 
     at: int
@@ -273,7 +290,7 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
 async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str | None) -> list[StoreError | None]:
     """Store the calls that events state; return the error of each event that is no valid call."""
     prompts: list[Prompt] = []
-    left: _Agents = {}
+    former: _Agents = {}
     errors: list[StoreError | None] = [None] * len(events)
     for _ in range(_MAX_ROUNDS):
         placed = await _place(calls.database, events)
@@ -282,25 +299,25 @@ async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str
         # A prompt that another request stored meanwhile may be closer, so a second look follows each write.
         for event, old, new in zip(events, prompts, placed, strict=False):
             if old != new:
-                left[event.origin.project_id, old] = event.agent
+                former[event.origin.project_id, old] = event.agent
         prompts = placed
         await _write_parts(calls, events, prompts, wb_user_id, errors)
         if all(event.prompt for event in events):
             break
-    await _settle(calls, events, prompts, left)
+    await _settle(calls, events, prompts, former)
     return errors
 
 
-async def _settle(calls: CallsStore, events: Sequence[AgentEvent], prompts: Sequence[Prompt], left: _Agents) -> None:
+async def _settle(calls: CallsStore, events: Sequence[AgentEvent], prompts: Sequence[Prompt], former: _Agents) -> None:
     """Move stored calls to the prompts among some events, and correct the times of all prompts concerned.
 
     Args:
         calls: the store.
         events: the stored events.
         prompts: the prompt of each event.
-        left: the prompts that had calls of the events for a while.
+        former: the prompts to which calls of the events belonged before the last placement.
     """
-    changed = dict(left)
+    changed = dict(former)
     for event in events:
         if event.is_prompt:
             for prompt in await _adopt(calls, event):
@@ -332,17 +349,17 @@ async def _write_parts(
                 (of_prompts if ranked.part.fields["id"] == prompt.call_id else of_events).append(ranked)
         except StoreError as error:
             errors[position] = error
-    # `_end_with_calls` must find the call behind each end that it may overwrite. A router writes to shards at once.
+    # `_end_with_calls` must find the call behind each end that it may overwrite. A router writes to several shards
+    # concurrently, in no order.
     has_routers = is_cluster(calls.database.calls.database.client.delegate)
     for group in (of_events, of_prompts) if has_routers else ([*of_events, *of_prompts],):
-        await calls.write_ranked(group)
+        if group:
+            await calls.write_ranked(group)
 
 
 def _parts_of(event: AgentEvent, prompt: Prompt, wb_user_id: str | None) -> Iterator[RankedPart]:
     # The prompt of an event that names none may change later, so the attributes of its call do not name one either.
     call = _call_of(event, prompt if event.prompt else _named(event, ""))
-    if call is None and not event.is_prompt:
-        return
     if call:
         yield from _parts_of_call(event, call, prompt, wb_user_id)
     yield from _parts_of_root(event, prompt, wb_user_id, has_failed=bool(call and call.status_code == ERROR))
@@ -383,15 +400,16 @@ def _parts_of_root(
         output = end.output
         end.summary = {"status_counts": {"error": 1}} if has_failed else {}
         part = stored_part(end)
-        yield RankedPart.of_end(part, int(has_failed))
+        if event.kind not in _RESPONSES:  # a prompt ends with its calls, which other events end
+            yield RankedPart.of_end(part, int(has_failed))
         if output:
             yield RankedPart.of_output(part, min(event.at, INT64 - 1))
 
 
 def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
-    """Return the span of a request or a tool; None if the event tells only that the prompt goes on."""
+    """Return the span of a request or a tool; None if the event is of neither."""
     read, kind, agent = event.attributes.get, event.kind, event.agent
-    if kind == "tool_result" or (kind == "tool_decision" and not str(read("decision")).startswith(_ACCEPTED)):
+    if event.call_kind == "tool":
         failure = event.failure if kind == "tool_result" else f"the tool was not allowed to run: {read('decision')}"
         key = read("tool_use_id") or read("call_id") or f"{event.at} {read('event.sequence')}"
         # Without the tool's input, its parameters say what it was to do.
@@ -400,11 +418,7 @@ def _call_of(event: AgentEvent, prompt: Prompt) -> Span | None:
         own = {"gen_ai.operation.name": "execute_tool", **event.attributes, **inputs}
         own.pop("model", None)  # Codex names its model in every event, also of what no model does
         return _child(event, name, prompt, own, f"tool {key}", failure)
-    is_request = kind in ("api_request", "api_error", *_RESPONSES)
-    if agent.prompt is None:
-        # Codex sends a request's tokens in the event that ends its response, which has no id in common with others.
-        is_request = "input_token_count" in event.attributes or bool(event.failure and kind != "tool_decision")
-    if not is_request:
+    if event.call_kind is None:
         return None
     key = read("request_id") or f"{event.at} {read('event.sequence')}"
     name = f"chat {read('model')}" if read("model") else "chat"
@@ -457,50 +471,57 @@ def _message(side: str, role: str, text: object) -> Attributes:
 
 
 async def _adopt(calls: CallsStore, event: AgentEvent) -> set[Prompt]:
-    """Move calls to a prompt that arrived after them; return the prompts that lost or got some.
+    """Move calls to the prompt of an event, and to later ones; return the prompts whose calls may have changed.
 
-    The calls of the prompt before it move to the closest prompts that are known. If several prompts arrive at once, the
-    earliest of them thus finds all calls. Another prompt may arrive during a move, so a second look follows it.
+    Another prompt may arrive meanwhile, so a second look at all prompts concerned follows each move. If several prompts
+    arrive at once, the earliest of them finds the calls of all. An event that arrives again after a failure completes
+    the move: it looks at the calls of its prompt, too, and at an end that the prompt before it cannot have.
     """
     own = _own_prompt(event)
-    sources: set[Prompt] = set()
-    changed: set[Prompt] = set()
+    project_id = event.origin.project_id
+    known = await _stored_prompts(calls.database, _session_of(event), own.at, INT64 - 1)
+    before = max((prompt for prompt in known if prompt < own), default=_named(event, ""))
+    looked_at = {before, own}
     for _ in range(_MAX_ROUNDS):
-        known = sorted(await _stored_prompts(calls.database, _session_of(event), own.at, INT64 - 1))
-        if not sources:
-            sources = {max((prompt for prompt in known if prompt < own), default=_named(event, ""))}
         targets: set[Prompt] = set()
-        for source in sources:
-            targets |= await _move(calls, event, source, [prompt for prompt in known if prompt > source])
+        for source in looked_at:
+            targets |= await _move(calls, event, source, sorted(prompt for prompt in known if prompt > source))
         if not targets:
             break
-        changed |= sources | targets
-        sources = targets
-    return changed
+        looked_at |= targets
+        known = await _stored_prompts(calls.database, _session_of(event), own.at, INT64 - 1)
+    root = await calls.database.calls.find_one(key_fields(project_id, before.call_id), {"ended_at": 1})
+    has_gone_on = looked_at == {before, own} and ((root or {}).get("ended_at") or 0) < own.at
+    return {own} if has_gone_on else looked_at
 
 
 async def _move(calls: CallsStore, event: AgentEvent, source: Prompt, later: Sequence[Prompt]) -> set[Prompt]:
-    """Move calls of a prompt that belong to later ones in the order of time; return the prompts that got some."""
+    """Move each call of a prompt to the last later prompt that began before it; return the prompts that got some."""
     if not later:
         return set()
-    project_id = event.origin.project_id
-    moved: dict[Prompt, list[str]] = defaultdict(list)
+    project_id, first = event.origin.project_id, {"$gte": later[0].at}
+    # Codex states no starts: `_start_requests` sets those of requests, and only the end is the time of the event.
+    times: Document = {"$or": [{"started_at": first}, {"ended_at": first}]}
     match = _children(project_id, source) | {
-        "$or": [{"started_at": {"$gte": later[0].at}}, {"ended_at": {"$gte": later[0].at}}],
+        **({"started_at": first} if event.agent.prompt else times),
         "attributes.otel_span.attributes.prompt.id": {"$exists": False},
     }
-    async for row in calls.database.calls.find(match, dict.fromkeys(_TIME_FIELDS, 1)):
-        # `_start_requests` set the starts of these, so only the end is the time of the event.
+    targets: set[Prompt] = set()
+    updates, keys = [], []
+    async for row in calls.database.calls.find(match, dict.fromkeys(_TIME_FIELDS, 1)).limit(_MAX_CALLS):
         at = row["ended_at"] if event.agent.prompt is None and _is_request(row) else row["started_at"]
         if index := bisect_right(later, at, key=lambda prompt: prompt.at):
-            moved[later[index - 1]].append(row["_id"])
-    for target, keys in moved.items():
-        parent = {"$set": {"trace_id": target.trace_id, "parent_id": target.call_id}}
-        for chunk in batches(keys, _CHUNK):
-            registered = await calls.database.ensure_projects_listed({project_id})
-            async with marked_hours(calls.database, registered, stored=with_keys(chunk)):
-                await calls.database.calls.update_many(with_keys(chunk) | _children(project_id, source), parent)
-    return set(moved)
+            target = later[index - 1]
+            targets.add(target)
+            parent = {"$set": {"trace_id": target.trace_id, "parent_id": target.call_id}}
+            key = key_fields(project_id, row["id"])
+            updates.append(UpdateOne(key | {"parent_id": source.call_id}, parent))
+            keys.append(key["_id"])
+    if updates:
+        registered = await calls.database.ensure_projects_listed({project_id})
+        async with marked_hours(calls.database, registered, stored=with_keys(keys)):
+            await write_upserts(calls.database.calls, updates)
+    return targets
 
 
 def _is_request(row: Document) -> bool:
@@ -518,32 +539,35 @@ async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt) ->
     key = key_fields(project_id, prompt.call_id)
     latest: Document = {"_id": None, "ended_at": {"$max": "$ended_at"}, "exception": {"$max": "$exception"}}
     stages = [{"$match": _children(project_id, prompt)}, {"$group": latest}]
-    written = None
     for _ in range(_MAX_ROUNDS):
-        root = await calls.database.calls.find_one(key, {"started_at": 1})
-        rows = await calls.database.calls.aggregate(stages).to_list(None)
-        if root is None or rows == written:
+        root = await calls.database.calls.find_one(
+            key, dict.fromkeys(("started_at", "ended_at", "ranks", "deleted_at"), 1)
+        )
+        if root is None:
             return
-        if not rows and prompt.is_missing:
-            # A call that another request stores meanwhile is before all that left, and so it gives the root its start.
+        ranks = root.get("ranks", {})
+        rows = await calls.database.calls.aggregate(stages).to_list(None)
+        if not rows and prompt.is_missing and "output" not in ranks and "deleted_at" not in root:
+            # A call that belongs here began before all that left, and so it changes the start of the root.
             registered = await calls.database.ensure_projects_listed({project_id})
             async with marked_hours(calls.database, registered, stored=key):
                 await calls.database.calls.delete_one(key | {"started_at": root.get("started_at")})
             continue
         row = rows[0] if rows else {}
         has_failed = bool(row.get("exception"))
+        ended_at = max(row.get("ended_at") or 0, prompt.at or root.get("started_at", 0))
+        if (root.get("ended_at"), ranks.get("end")) == (ended_at, int(has_failed)):
+            return
         summary = {"status_counts": {"error": 1}} if has_failed else {}
-        end = CallEnd(project_id, prompt.call_id, max(row.get("ended_at") or 0, prompt.at), summary)
-        part = RankedPart.of_end(stored_part(end)).part
+        part = RankedPart.of_end(stored_part(CallEnd(project_id, prompt.call_id, ended_at, summary))).part
         part.fields["ranks.end"] = int(has_failed)
         await calls.write_parts([part])  # unlike a ranked end, it may come earlier
-        written = rows  # calls that other requests stored meanwhile need another round
 
 
 async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) -> None:
     """Set the starts of a prompt's model calls: Codex states none, so each starts when the call before it ended.
 
-    Before the first call of a missing prompt, nothing is known to have ended, so this call starts with its end.
+    The first request of a missing prompt starts when it ends, because nothing is known to have ended before it.
     """
     children = _children(project_id, prompt)
     for _ in range(_MAX_ROUNDS):

@@ -157,7 +157,7 @@ class OtelStore:
             existing = await self._calls.write_parts(parts)
             known = [part for part in parts if part.fields["_id"] in existing]
             await self._calls.database.run(span_events.add_to_calls(self._calls, known))
-        if events := [record for record in records if record.agent_event]:
+        if events := [record for record in records if record.agent_event and record.agent_event.is_stored]:
             of_agents = [record.agent_event for record in events if record.agent_event]
             errors = await self._calls.database.run(agents.write(self._calls, of_agents, wb_user_id))
             rejected += _reject(exported, events, errors)
