@@ -35,7 +35,7 @@ _MAX_CALLS: Final = 10_000
 """Limit on calls of a prompt of which the starts are set."""
 
 _MAX_ROUNDS: Final = 20
-"""Limit on looks at the database, each of which follows a write: another request may have written meanwhile."""
+"""Limit on rounds of a look and a write. The last look finds nothing that another request changed meanwhile."""
 
 _PROMPT_RANK: Final = 1 << 62
 """Rank of the start that a prompt states, above those that other events of the prompt imply."""
@@ -137,12 +137,12 @@ class AgentEvent:
 
     @property
     def is_stored(self) -> bool:
-        """True if it starts a prompt or is of a call."""
+        """True if it states a prompt or a call; others tell only that the prompt goes on."""
         return self.is_prompt or self.call_kind is not None
 
     @property
     def call_kind(self) -> str | None:
-        """`tool` or `request` if it is of such a call; None if it tells only that the prompt goes on."""
+        """`tool` or `request` if it states such a call, or else None."""
         is_decision = self.kind == "tool_decision"
         is_denied = is_decision and not str(self.attributes.get("decision")).startswith(_ACCEPTED)
         if self.kind == "tool_result" or is_denied:
@@ -182,7 +182,8 @@ class AgentEvent:
 class Prompt(NamedTuple):
     """A prompt of a session: its time in microseconds since the epoch, and the ids of its trace and its call.
 
-    A missing prompt stands for the unknown prompt of the events before the session's first one; its time is 0.
+    A missing prompt stands for the unknown prompt of events before the first known prompt of the session; its time is
+    0.
     """
 
     at: int
@@ -260,8 +261,11 @@ def _op_name(agent_name: str) -> str:
     return f"invoke_agent {agent_name}"
 
 
-async def _stored_prompts(database: Database, session: _Session, first: int, last: int) -> list[Prompt]:
-    """Return the prompts of a session in a time range, the last one before it and the first one after it."""
+async def _stored_prompts(database: Database, session: _Session, first: int, last: int | None = None) -> list[Prompt]:
+    """Return the prompts of a session from one time to another, the last one before them and the first one after them.
+
+    Without `last`, return all prompts after them.
+    """
     project_id, agent_name, session_id = session
     match: Document = {
         "project_id": project_id,
@@ -277,18 +281,17 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
     def prompts(at: Document, *stages: Document) -> list[Document]:
         return [{"$match": match | {"started_at": at}}, *stages, fields]
 
-    within = prompts({"$gte": first, "$lte": last})
-    others = [
-        prompts({"$lt": first}, {"$sort": {"started_at": -1}}, {"$limit": 1}),
-        prompts({"$gt": last}, {"$sort": {"started_at": 1}}, {"$limit": 1}),
-    ]
+    within = prompts({"$gte": first} if last is None else {"$gte": first, "$lte": last})
+    others = [prompts({"$lt": first}, {"$sort": {"started_at": -1}}, {"$limit": 1})]
+    if last is not None:
+        others.append(prompts({"$gt": last}, {"$sort": {"started_at": 1}}, {"$limit": 1}))
     unions = [{"$unionWith": {"coll": database.calls.name, "pipeline": other}} for other in others]
     rows = await database.calls.aggregate([*within, *unions]).to_list(None)
     return [Prompt(row["started_at"], row["trace_id"], row["id"]) for row in rows]
 
 
 async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str | None) -> list[StoreError | None]:
-    """Store the calls that events state; return the error of each event that is no valid call."""
+    """Store events that `is_stored`, as calls; return the error of each event that is no valid call."""
     prompts: list[Prompt] = []
     former: _Agents = {}
     errors: list[StoreError | None] = [None] * len(events)
@@ -349,8 +352,8 @@ async def _write_parts(
                 (of_prompts if ranked.part.fields["id"] == prompt.call_id else of_events).append(ranked)
         except StoreError as error:
             errors[position] = error
-    # `_end_with_calls` must find the call behind each end that it may overwrite. A router writes to several shards
-    # concurrently, in no order.
+    # Calls come first: `_end_with_calls` reads them before it overwrites the end of their prompt. A router writes to
+    # several shards concurrently, in no order.
     has_routers = is_cluster(calls.database.calls.database.client.delegate)
     for group in (of_events, of_prompts) if has_routers else ([*of_events, *of_prompts],):
         if group:
@@ -395,12 +398,15 @@ def _parts_of_root(
     started_at = event.at if event.is_prompt else event.started_at
     root = _span(event, _op_name(event.agent.name), prompt, own, started_at, prompt.call_id)
     start, end = call_of(root, event.origin, wb_user_id)
+    output = end.output if end else None
+    is_response = event.kind in _RESPONSES
+    if is_response and not output:
+        return  # it says nothing of the prompt
     yield RankedPart.of_start(stored_part(start), _PROMPT_RANK if event.is_prompt else -(started_at // 1000))
     if end:
-        output = end.output
         end.summary = {"status_counts": {"error": 1}} if has_failed else {}
         part = stored_part(end)
-        if event.kind not in _RESPONSES:  # a prompt ends with its calls, which other events end
+        if not is_response:  # a prompt ends with its calls, which other events end
             yield RankedPart.of_end(part, int(has_failed))
         if output:
             yield RankedPart.of_output(part, min(event.at, INT64 - 1))
@@ -470,33 +476,30 @@ def _message(side: str, role: str, text: object) -> Attributes:
     return {f"gen_ai.{side}.messages": [{"role": role, "parts": [{"type": "text", "content": text}]}]}
 
 
-async def _adopt(calls: CallsStore, event: AgentEvent) -> set[Prompt]:
+async def _adopt(calls: CallsStore, event: AgentEvent) -> list[Prompt]:
     """Move calls to the prompt of an event, and to later ones; return the prompts whose calls may have changed.
 
     Another prompt may arrive meanwhile, so a second look at all prompts concerned follows each move. If several prompts
     arrive at once, the earliest of them finds the calls of all. An event that arrives again after a failure completes
-    the move: it looks at the calls of its prompt, too, and at an end that the prompt before it cannot have.
+    the move, and does not know how far it came: all later prompts and the one before may have changed.
     """
     own = _own_prompt(event)
-    project_id = event.origin.project_id
-    known = await _stored_prompts(calls.database, _session_of(event), own.at, INT64 - 1)
-    before = max((prompt for prompt in known if prompt < own), default=_named(event, ""))
-    looked_at = {before, own}
+    looked_at = {own}
     for _ in range(_MAX_ROUNDS):
+        stored = await _stored_prompts(calls.database, _session_of(event), own.at)
+        known = {own, *(prompt for prompt in stored if prompt.call_id != own.call_id)}
+        looked_at.add(max((prompt for prompt in known if prompt < own), default=_named(event, "")))
         targets: set[Prompt] = set()
-        for source in looked_at:
+        for source in sorted(looked_at):
             targets |= await _move(calls, event, source, sorted(prompt for prompt in known if prompt > source))
         if not targets:
             break
         looked_at |= targets
-        known = await _stored_prompts(calls.database, _session_of(event), own.at, INT64 - 1)
-    root = await calls.database.calls.find_one(key_fields(project_id, before.call_id), {"ended_at": 1})
-    has_gone_on = looked_at == {before, own} and ((root or {}).get("ended_at") or 0) < own.at
-    return {own} if has_gone_on else looked_at
+    return sorted(looked_at | known)
 
 
 async def _move(calls: CallsStore, event: AgentEvent, source: Prompt, later: Sequence[Prompt]) -> set[Prompt]:
-    """Move each call of a prompt to the last later prompt that began before it; return the prompts that got some."""
+    """Move each call of a prompt to the last later prompt that began before it; return those that received some."""
     if not later:
         return set()
     project_id, first = event.origin.project_id, {"$gte": later[0].at}
@@ -548,7 +551,7 @@ async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt) ->
         ranks = root.get("ranks", {})
         rows = await calls.database.calls.aggregate(stages).to_list(None)
         if not rows and prompt.is_missing and "output" not in ranks and "deleted_at" not in root:
-            # A call that belongs here began before all that left, and so it changes the start of the root.
+            # A call that arrives now began before all that moved away, so it changes the start of the root.
             registered = await calls.database.ensure_projects_listed({project_id})
             async with marked_hours(calls.database, registered, stored=key):
                 await calls.database.calls.delete_one(key | {"started_at": root.get("started_at")})

@@ -274,17 +274,6 @@ async def test_calls_of_large_events_are_built_in_a_thread(
     assert [call["op_name"] for call in (await stored()).values() if "parent_id" in call] == ["execute_tool ls"] * 2
 
 
-async def test_late_prompt_reads_no_other_calls_by_their_ids(otel: OtelStore, commands: Commands) -> None:
-    await send(otel, codex("s", "tool_result", 1, tool_name="ls", call_id="1"))
-    commands.sent.clear()
-
-    await send(otel, codex("s", "user_prompt", 0, prompt="hi"))
-
-    read = [str(body["pipeline"][0]) for name, body in commands.sent if name == "aggregate" and "hint" in body]
-    assert read
-    assert all("'_id'" in match for match in read)
-
-
 async def test_failure_that_came_before_its_prompt_is_kept(otel: OtelStore, stored: Stored) -> None:
     failed = codex("s", "tool_result", 1, tool_name="ls", call_id="1", success="false")
     await send(otel, failed)
@@ -442,26 +431,73 @@ async def test_prompt_that_arrives_during_the_write_of_its_call_leaves_no_trace_
     assert summary(await stored()) == await in_order(otel, stored, *earlier, PROMPT_OF_CODEX, TOOL)
 
 
-@pytest.mark.parametrize("failing", ["_move", "_end_with_calls"])
+@pytest.mark.parametrize("failing", ["_move", "_end_with_calls", "_start_requests"])
 @pytest.mark.parametrize("earlier", [[], [FIRST_TOOL], [FIRST_PROMPT, FIRST_TOOL]])
 async def test_prompt_that_arrives_again_after_a_failure_completes_the_move_of_its_calls(
     earlier: list[Any], failing: str, otel: OtelStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for record in [*earlier, TOOL]:
+    later = codex("s", "user_prompt", 20, prompt="more")
+    request = codex("s", "sse_event", 25, model="m", input_token_count=1, output_token_count=2)
+    for record in [*earlier, TOOL, request]:
         await send(otel, record)
     fails_after = getattr(agents, failing)
 
-    async def failed(*arguments: Any) -> None:
-        await fails_after(*arguments)
-        raise UnavailableError("the database went away")
+    async def none(*_: Any) -> list[Any]:
+        return []
 
+    async def failed(*arguments: Any) -> Any:
+        result = await fails_after(*arguments)
+        if result is None or result:
+            raise UnavailableError("the database went away")
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(agents, "_adopt", none)  # as if the prompt before it had arrived, but got no calls yet
+        await send(otel, later)
     with monkeypatch.context() as patched:
         patched.setattr(agents, failing, failed)
         with pytest.raises(UnavailableError):
             await send(otel, PROMPT_OF_CODEX)
     await send(otel, PROMPT_OF_CODEX)
 
-    assert summary(await stored()) == await in_order(otel, stored, *earlier, PROMPT_OF_CODEX, TOOL)
+    assert summary(await stored()) == await in_order(otel, stored, *earlier, PROMPT_OF_CODEX, TOOL, later, request)
+
+
+def claude(kind: str, at: int, **attributes: object) -> Any:
+    return log(f"claude_code.{kind}", {"session.id": "s", **attributes}, time_unix_nano=NOON + at * SECOND)
+
+
+async def test_response_does_not_end_the_prompt_and_alone_makes_none(otel: OtelStore, stored: Stored) -> None:
+    named = {"prompt.id": "p", "request_id": "r"}
+    await send(otel, claude("assistant_response", 1, response="Hello", query_source="generate_session_title"))
+    assert not [call for call in (await stored()).values() if call["visible"]]
+    await send(otel, claude("user_prompt", 2, **named, prompt="hi"))
+    await send(otel, claude("api_request", 3, **named), claude("assistant_response", 4, **named, response="Hello"))
+
+    [root] = [call for call in (await stored()).values() if call["visible"] and "parent_id" not in call]
+    assert root["ended_at"] == (NOON + 3 * SECOND) // 1000
+    assert root["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Hello"
+
+
+async def test_calls_of_an_invalid_prompt_need_few_commands(otel: OtelStore, commands: Commands) -> None:
+    invalid = codex("s", "user_prompt", 8, prompt="weave-trace-internal:///a/b")
+
+    exported = await otel.export_protobuf(logs_body(invalid, TOOL), PROJECTS, signal=LOGS)
+
+    assert exported.rejected == 1
+    assert len(commands.sent) < 30
+
+
+async def test_missing_prompt_that_a_user_deleted_stays_deleted(
+    otel: OtelStore, calls: CallsStore, stored: Stored
+) -> None:
+    await send(otel, TOOL)
+    [missing] = [key for key, call in (await stored()).items() if "parent_id" not in call]
+    await calls.delete(PROJECT, [missing], "ada")
+    await send(otel, PROMPT_OF_CODEX)
+    await send(otel, FIRST_TOOL)
+
+    assert not (await stored())[missing]["visible"]
 
 
 REQUESTS = [codex("s", "sse_event", at, model="m", input_token_count=at, output_token_count=2) for at in (3, 5)]
@@ -570,13 +606,10 @@ async def test_session_that_several_exporters_send_at_once_equals_one_in_order(
 
 
 async def test_call_that_names_its_prompt_stays_there(otel: OtelStore, stored: Stored) -> None:
-    def claude(kind: str, at: int, prompt_id: str, **attributes: object) -> Any:
-        named = {"session.id": "s", "prompt.id": prompt_id, **attributes}
-        return log(f"claude_code.{kind}", named, time_unix_nano=NOON + at * SECOND)
-
-    await send(otel, claude("user_prompt", 0, "a", prompt="first"))
-    await send(otel, claude("tool_result", 20, "a", tool_name="Bash", tool_use_id="1"))
-    await send(otel, claude("user_prompt", 10, "b", prompt="second"))
+    first, second = {"prompt.id": "a"}, {"prompt.id": "b"}
+    await send(otel, claude("user_prompt", 0, **first, prompt="first"))
+    await send(otel, claude("tool_result", 20, **first, tool_name="Bash", tool_use_id="1"))
+    await send(otel, claude("user_prompt", 10, **second, prompt="second"))
 
     calls = await stored()
     [tool] = [call for call in calls.values() if call["op_name"] == "execute_tool Bash"]
