@@ -71,7 +71,7 @@ async def test_explain_shows_how_a_condition_finds_its_traces(database: Database
 
 
 async def examined_documents(database: Database, command: dict[str, Any]) -> int:
-    """Return the number of documents that MongoDB examines for a command."""
+    """Return the number of documents that MongoDB examines for a command, on the busiest of several shards."""
     asked = {name: value for name, value in command.items() if name in _OF_QUERIES}
     plan = await database.calls.database.command("explain", asked, verbosity="executionStats")
     return max(_numbers(plan, "totalDocsExamined"))
@@ -82,7 +82,8 @@ def _numbers(plan: object, name: str) -> Iterator[int]:
     if isinstance(plan, dict):
         for key, value in plan.items():
             if key == name:
-                yield int(value)
+                if "shards" not in plan | plan.get("executionStages", {}):  # a router has the sum
+                    yield int(value)
             elif key != "allPlansExecution":
                 yield from _numbers(value, name)
     elif isinstance(plan, list):
