@@ -25,8 +25,6 @@ SNAPSHOT_TOO_OLD: Final = frozenset({239, 250})
 """MongoDB's codes for a snapshot that a mongod no longer has, and for one of which a cluster does not know where the
 documents were: the collection was not sharded yet, or it is too long ago.
 """
-BEGUN_TWICE: Final = 50911
-"""MongoDB's code for a transaction that a router begins again on a shard, because the first answer was lost."""
 CONVERSION_FAILURE: Final = 241
 """MongoDB's code for a value that an expression cannot convert."""
 TOO_COMPLEX: Final = 51156
@@ -36,7 +34,7 @@ TRANSIENT_CODES: Final = frozenset(
         *(6, 7, 89, 9001, 133, 134),  # another member is unreachable or does not satisfy the read preference yet
         *(91, 189, 10107, 11600, 11602, 13435, 13436),  # the server shuts down or is no longer primary
         *(43, 175, 237, 246, 11601),  # the cursor, session or snapshot is gone, or the operation was killed
-        *(24, 112, 251, 290, BEGUN_TWICE),  # a write conflict, a held lock, or the transaction is gone
+        *(24, 112, 251, 290),  # a write conflict, a held lock, or the transaction is gone
         *(202, 262, 365),  # the server is overloaded
         14031,  # its disk is full
     }

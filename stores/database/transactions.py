@@ -15,7 +15,6 @@ from pymongo.write_concern import WriteConcern
 
 from stores import times
 from stores.database.driver import is_cluster, short_commands, stop_sending_on_failure
-from stores.database.error_translation import BEGUN_TWICE
 from stores.errors import ConflictError
 
 Session = AsyncIOMotorClientSession
@@ -61,10 +60,8 @@ async def run_transaction(
                         with stop_sending_on_failure():
                             return await operation(session)
             except PyMongoError as error:
-                is_transient = (
-                    error.has_error_label("TransientTransactionError")
-                    or isinstance(error, DuplicateKeyError)
-                    or (isinstance(error, OperationFailure) and error.code == BEGUN_TWICE)
+                is_transient = error.has_error_label("TransientTransactionError") or isinstance(
+                    error, DuplicateKeyError
                 )
                 # Each takes `ROUTER_SECONDS`, after which a router had the time to find another primary.
                 timeouts += isinstance(error, NetworkTimeout) and is_cluster(client.delegate)

@@ -572,7 +572,7 @@ class Transaction:
         self._shards: list[str] = []
         self._writers: list[str] = []
         self._cursors: dict[int, str] = {}
-        self._is_begun_here = False
+        self._is_begun_here = bool(start.get("startTransaction"))
 
     def run(self, session: "Session", name: str, body: Document) -> Document:
         """Do a statement on the shards that it concerns; tell in the reply which shard knows the outcome."""
@@ -585,7 +585,8 @@ class Transaction:
         body = {option: value for option, value in body.items() if option not in ("startTransaction", "readConcern")}
         if name in ("commitTransaction", "abortTransaction"):
             return self._end(session, name, body)
-        self._is_begun_here = True
+        if not self._is_begun_here:  # the driver chose this router for a transaction that another one had begun
+            return _error(_NO_TRANSACTION, "this router knows no such transaction", _TRANSIENT)
         database = body["$db"]
         primary = router.primary(database, create=name in _WRITES)
         if name == "getMore":

@@ -110,6 +110,23 @@ def test_transaction_that_another_router_began_has_its_outcome(running: Cluster,
     assert row == {"number": len(CALLS)}
 
 
+def test_statement_of_a_transaction_that_another_router_began_is_refused(running: Cluster, name: str) -> None:
+    with (
+        Client(running.uri_of(0)) as one,
+        closing(Link(running.routers[1], Clock(one.admin.command("ping")))) as two,
+        one.start_session() as session,
+    ):
+        session.start_transaction()
+        one[name].calls.insert_one(CALLS[0], session=session)
+        insert = {"insert": "calls", "documents": CALLS[1:], "lsid": session.session_id, "autocommit": False}
+        number = Int64(session._server_session.transaction_id)
+
+        refused = two.ask(insert | {"txnNumber": number, "$db": name})
+
+    assert refused["code"] == 251
+    assert refused["errorLabels"] == ["TransientTransactionError"]
+
+
 def test_write_that_two_routers_send_is_done_once_although_documents_move(running: Cluster, name: str) -> None:
     """A client repeats a retryable write through another router if the first one goes."""
     keys = [{"project_id": PROJECT, "id": call["id"]} for call in CALLS]

@@ -16,25 +16,16 @@ from stores.database.transactions import Session
 from stores.errors import ConflictError, StoreError, UnavailableError
 from tests.waiting import TIMEOUT, until
 
-WRITE_CONFLICT, STEPPING_DOWN, BEGUN_TWICE = 112, 11602, 50911
-TRANSIENT = {"errorLabels": ["TransientTransactionError"]}
+WRITE_CONFLICT, STEPPING_DOWN = 112, 11602
 
 
 @pytest.mark.parametrize(
-    ("code", "details", "expected"),
-    [
-        (WRITE_CONFLICT, TRANSIENT, ConflictError),
-        (STEPPING_DOWN, TRANSIENT, UnavailableError),
-        (BEGUN_TWICE, {}, UnavailableError),
-    ],
-    ids=["others", "database", "router"],
+    ("code", "expected"),
+    [(WRITE_CONFLICT, ConflictError), (STEPPING_DOWN, UnavailableError)],
+    ids=["others", "database"],
 )
-async def test_transaction_is_repeated_before_its_failure_is_reported(
-    database: Database,
-    monkeypatch: pytest.MonkeyPatch,
-    code: int,
-    details: dict[str, Any],
-    expected: type[StoreError],
+async def test_repeated_write_conflict_is_reported(
+    database: Database, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[StoreError]
 ) -> None:
     attempts: list[int] = []
     monkeypatch.setattr(transactions, "_ATTEMPTS", 3)
@@ -42,7 +33,7 @@ async def test_transaction_is_repeated_before_its_failure_is_reported(
     async def work(session: Session) -> None:
         attempts.append(code)
         await database.leases.insert_one({"_id": "begun"}, session=session)
-        raise OperationFailure("again", code, details)
+        raise OperationFailure("again", code, {"errorLabels": ["TransientTransactionError"]})
 
     with pytest.raises(expected):
         await database.run(database.transaction(work))
