@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from pymongo import UpdateOne
@@ -20,7 +21,7 @@ from stores.calls.store import with_keys, write_upserts
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
 from stores.database.driver import is_cluster
-from stores.errors import BadInputError, StoreError
+from stores.errors import BadInputError, ConflictError, StoreError
 from stores.input_checks import MAX_NAME
 from stores.json.bson_copy import INT64
 from stores.otel.logs import LogRecord, derived_id
@@ -35,7 +36,7 @@ _MAX_CALLS: Final = 10_000
 """Limit on calls of a prompt of which the starts are set."""
 
 _MAX_ROUNDS: Final = 20
-"""Limit on rounds of a look and a write. The last look finds nothing that another request changed meanwhile."""
+"""Limit on rounds of a read and a write. The last round finds nothing to write."""
 
 _PROMPT_RANK: Final = 1 << 62
 """Rank of the start that a prompt states, above those that other events of the prompt imply."""
@@ -203,7 +204,7 @@ def event_of(record: LogRecord, origin: Origin, *, is_large: bool) -> AgentEvent
     """Return the event in a record; None if it is of no agent.
 
     Raises:
-        BadInputError: it names no session.
+        StoreError: if it names no session, or is an invalid prompt.
     """
     for name in record.names:
         first, _, kind = name.partition(".")
@@ -216,7 +217,10 @@ def event_of(record: LogRecord, origin: Origin, *, is_large: bool) -> AgentEvent
         raise BadInputError(f"{name[:100]} has no {agent.session} of 1 to {MAX_NAME:,} characters")
     prompt = record.attributes.get(agent.prompt) if agent.prompt else None
     prompt = prompt if isinstance(prompt, str) and prompt else None
-    return AgentEvent(origin, agent, kind, record.at, session, prompt, record.attributes, is_large)
+    event = AgentEvent(origin, agent, kind, record.at, session, prompt, record.attributes, is_large)
+    if event.is_prompt:
+        list(_parts_of(event, _own_prompt(event), None))  # one that cannot be stored must receive no calls
+    return event
 
 
 async def _place(database: Database, events: Sequence[AgentEvent]) -> list[Prompt]:
@@ -262,9 +266,9 @@ def _op_name(agent_name: str) -> str:
 
 
 async def _stored_prompts(database: Database, session: _Session, first: int, last: int | None = None) -> list[Prompt]:
-    """Return the prompts of a session from one time to another, the last one before them and the first one after them.
+    """Return the prompts of a session from `first` to `last`, and the closest ones before and after.
 
-    Without `last`, return all prompts after them.
+    Without `last`, return all from `first` on, and the closest one before.
     """
     project_id, agent_name, session_id = session
     match: Document = {
@@ -291,11 +295,11 @@ async def _stored_prompts(database: Database, session: _Session, first: int, las
 
 
 async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str | None) -> list[StoreError | None]:
-    """Store events that `is_stored`, as calls; return the error of each event that is no valid call."""
+    """Store events whose `is_stored` is true as calls; return the error of each event that is no valid call."""
     prompts: list[Prompt] = []
     former: _Agents = {}
     errors: list[StoreError | None] = [None] * len(events)
-    for _ in range(_MAX_ROUNDS):
+    for _ in _rounds():
         placed = await _place(calls.database, events)
         if placed == prompts:
             break
@@ -309,6 +313,16 @@ async def write(calls: CallsStore, events: Sequence[AgentEvent], wb_user_id: str
             break
     await _settle(calls, events, prompts, former)
     return errors
+
+
+def _rounds() -> Iterator[None]:
+    """Yield for each round of a read and a write.
+
+    Raises:
+        ConflictError: after the last round.
+    """
+    yield from repeat(None, _MAX_ROUNDS)
+    raise ConflictError("too many requests write events of one session at once; send them again")
 
 
 async def _settle(calls: CallsStore, events: Sequence[AgentEvent], prompts: Sequence[Prompt], former: _Agents) -> None:
@@ -325,7 +339,9 @@ async def _settle(calls: CallsStore, events: Sequence[AgentEvent], prompts: Sequ
         if event.is_prompt:
             for prompt in await _adopt(calls, event):
                 changed[event.origin.project_id, prompt] = event.agent
-    for project_id, prompt in changed:
+    # A request that failed may have left the root of a missing prompt without calls.
+    missing = {(event.origin.project_id, _named(event, "")) for event in events if event.prompt is None}
+    for project_id, prompt in missing.union(changed):
         await _end_with_calls(calls, project_id, prompt)
     for event, prompt in zip(events, prompts, strict=True):
         changed[event.origin.project_id, prompt] = event.agent
@@ -481,11 +497,11 @@ async def _adopt(calls: CallsStore, event: AgentEvent) -> list[Prompt]:
 
     Another prompt may arrive meanwhile, so a second look at all prompts concerned follows each move. If several prompts
     arrive at once, the earliest of them finds the calls of all. An event that arrives again after a failure completes
-    the move, and does not know how far it came: all later prompts and the one before may have changed.
+    the move. How far the failed request came is unknown, so all later prompts and the one before may have changed.
     """
     own = _own_prompt(event)
     looked_at = {own}
-    for _ in range(_MAX_ROUNDS):
+    for _ in _rounds():
         stored = await _stored_prompts(calls.database, _session_of(event), own.at)
         known = {own, *(prompt for prompt in stored if prompt.call_id != own.call_id)}
         looked_at.add(max((prompt for prompt in known if prompt < own), default=_named(event, "")))
@@ -542,7 +558,7 @@ async def _end_with_calls(calls: CallsStore, project_id: str, prompt: Prompt) ->
     key = key_fields(project_id, prompt.call_id)
     latest: Document = {"_id": None, "ended_at": {"$max": "$ended_at"}, "exception": {"$max": "$exception"}}
     stages = [{"$match": _children(project_id, prompt)}, {"$group": latest}]
-    for _ in range(_MAX_ROUNDS):
+    for _ in _rounds():
         root = await calls.database.calls.find_one(
             key, dict.fromkeys(("started_at", "ended_at", "ranks", "deleted_at"), 1)
         )
@@ -573,7 +589,7 @@ async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) ->
     The first request of a missing prompt starts when it ends, because nothing is known to have ended before it.
     """
     children = _children(project_id, prompt)
-    for _ in range(_MAX_ROUNDS):
+    for _ in _rounds():
         rows = await calls.database.calls.find(children, dict.fromkeys(_TIME_FIELDS, 1)).limit(_MAX_CALLS).to_list(None)
         previous = INT64 - 1 if prompt.is_missing else prompt.at
         updates, starts, keys = [], [], []

@@ -431,6 +431,10 @@ async def test_prompt_that_arrives_during_the_write_of_its_call_leaves_no_trace_
     assert summary(await stored()) == await in_order(otel, stored, *earlier, PROMPT_OF_CODEX, TOOL)
 
 
+async def nothing(*_: Any) -> list[Any]:
+    return []
+
+
 @pytest.mark.parametrize("failing", ["_move", "_end_with_calls", "_start_requests"])
 @pytest.mark.parametrize("earlier", [[], [FIRST_TOOL], [FIRST_PROMPT, FIRST_TOOL]])
 async def test_prompt_that_arrives_again_after_a_failure_completes_the_move_of_its_calls(
@@ -442,9 +446,6 @@ async def test_prompt_that_arrives_again_after_a_failure_completes_the_move_of_i
         await send(otel, record)
     fails_after = getattr(agents, failing)
 
-    async def none(*_: Any) -> list[Any]:
-        return []
-
     async def failed(*arguments: Any) -> Any:
         result = await fails_after(*arguments)
         if result is None or result:
@@ -452,7 +453,7 @@ async def test_prompt_that_arrives_again_after_a_failure_completes_the_move_of_i
         return result
 
     with monkeypatch.context() as patched:
-        patched.setattr(agents, "_adopt", none)  # as if the prompt before it had arrived, but got no calls yet
+        patched.setattr(agents, "_adopt", nothing)  # as if the prompt before it had arrived, but got no calls yet
         await send(otel, later)
     with monkeypatch.context() as patched:
         patched.setattr(agents, failing, failed)
@@ -479,13 +480,37 @@ async def test_response_does_not_end_the_prompt_and_alone_makes_none(otel: OtelS
     assert root["output"]["gen_ai.output.messages"][0]["parts"][0]["content"] == "Hello"
 
 
-async def test_calls_of_an_invalid_prompt_need_few_commands(otel: OtelStore, commands: Commands) -> None:
+@pytest.mark.parametrize("earlier", [[], [TOOL], [FIRST_PROMPT, TOOL]])
+async def test_invalid_prompt_receives_no_calls(earlier: list[Any], otel: OtelStore, stored: Stored) -> None:
     invalid = codex("s", "user_prompt", 8, prompt="weave-trace-internal:///a/b")
+    for record in earlier:
+        await send(otel, record)
 
     exported = await otel.export_protobuf(logs_body(invalid, TOOL), PROJECTS, signal=LOGS)
 
     assert exported.rejected == 1
-    assert len(commands.sent) < 30
+    assert summary(await stored()) == await in_order(otel, stored, *earlier, TOOL)
+
+
+async def test_call_that_arrives_again_after_a_failure_leaves_no_empty_root(
+    otel: OtelStore, calls: CallsStore, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = calls.write_ranked
+
+    async def failed(parts: Any) -> None:
+        await write(parts)
+        raise UnavailableError("the database went away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(calls, "write_ranked", failed)
+        with pytest.raises(UnavailableError):
+            await send(otel, TOOL)
+    with monkeypatch.context() as patched:
+        patched.setattr(agents, "_adopt", nothing)  # as if it had looked before the write
+        await send(otel, PROMPT_OF_CODEX)
+    await send(otel, TOOL)
+
+    assert summary(await stored()) == await in_order(otel, stored, PROMPT_OF_CODEX, TOOL)
 
 
 async def test_missing_prompt_that_a_user_deleted_stays_deleted(
