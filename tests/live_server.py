@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from app.server.http_protocol import HTTPProtocol
+from tests.waiting import TIMEOUT
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def live_server(app: Any, **options: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + TIMEOUT
         while not server.started:
             assert thread.is_alive(), "the server stopped while starting"
             assert time.monotonic() < deadline, "the server did not start"
@@ -28,5 +29,5 @@ def live_server(app: Any, **options: Any) -> Iterator[str]:
         yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=TIMEOUT)
         assert not thread.is_alive(), "the server did not stop"

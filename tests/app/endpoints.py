@@ -14,6 +14,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from stores.timings import DEFAULT_TIMINGS, Timings
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 PROJECT: Final = "acme/endpoints"
 TYPENAME: Final = "{ __typename }"
@@ -83,7 +84,7 @@ def serving(
     given = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **settings)
     with (
         live_server(create_app(given, timings), lifespan="on") as host,
-        httpx.Client(base_url=f"http://{host}", timeout=60) as client,
+        httpx.Client(base_url=f"http://{host}", timeout=TIMEOUT) as client,
     ):
         yield Server(host, client)
 

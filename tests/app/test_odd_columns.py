@@ -19,6 +19,7 @@ from stores.senders.columns import MAX_TAGS
 from tests.app.weave.asking import MOMENT, end, graphql_data, posted, start
 from tests.live_server import live_server
 from tests.stores.otel.messages import TRACE, body, failed, pairs, span, span_id
+from tests.waiting import TIMEOUT
 
 COLUMNS: Final = (
     *("kind", "model", "provider", "userId", "threadId", "tags", "environment", "release", "errorType"),
@@ -38,7 +39,7 @@ def client(mongodb_uri: str) -> Iterator[httpx.Client]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     with (
         live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=name)), lifespan="on") as host,
-        httpx.Client(base_url=f"http://{host}", auth=("api", "k" * 40), timeout=60) as client,
+        httpx.Client(base_url=f"http://{host}", auth=("api", "k" * 40), timeout=TIMEOUT) as client,
     ):
         yield client
     with MongoClient[dict[str, object]](mongodb_uri) as mongodb:

@@ -12,6 +12,7 @@ from tests.clients.node_client import NodeClient, node_client, watcher
 from tests.clients.operations import CURSOR, WATCH
 from tests.node import Node
 from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.waiting import TIMEOUT
 
 BATCH = 4
 SOME = 60
@@ -33,7 +34,7 @@ class Writer:
 
     async def write(self, until: Callable[[], bool]) -> None:
         """Write batches of calls until a condition holds."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(TIMEOUT):
             while not until():
                 numbers = range(self.written + 1, self.written + BATCH + 1)
                 await self._calls.write([start(number) for number in numbers])

@@ -12,6 +12,7 @@ from app.settings import Settings
 from tests.database_pool import DatabasePool
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
+from tests.waiting import TIMEOUT
 
 WEFT = "A thread that crosses the warp."
 
@@ -42,7 +43,7 @@ def demo(mongodb_uri: str, databases: DatabasePool) -> Iterator[str]:
 def exploring(mongodb_uri: str, demo: str) -> Iterator[httpx.Client]:
     """Yield a client of a server with the demo data."""
     app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=demo))
-    with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+    with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=TIMEOUT) as client:
         yield client
 
 

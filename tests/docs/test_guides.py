@@ -18,6 +18,7 @@ from tests.docs.conftest import WEFT, answer
 from tests.docs.pages import page
 from tests.stand_in_provider import StandIn
 from tests.stores.calls.builders import call_id, end, start
+from tests.waiting import TIMEOUT
 
 
 def data_of(client: httpx.Client, guide: str, part: str) -> Any:
@@ -239,7 +240,7 @@ def test_every_known_provider_is_listed_with_its_keys() -> None:
 def run(program: str, client: httpx.Client, **environment: str) -> None:
     environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": str(client.base_url)}
     command = [sys.executable, "-c", program]
-    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=60)
+    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=TIMEOUT)
 
 
 def test_guide_program_sends_its_spans(client: httpx.Client) -> None:

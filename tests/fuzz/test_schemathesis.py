@@ -20,6 +20,7 @@ from tests.fuzz import oracle, texts
 from tests.fuzz.wire import Answer, Request
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, stand_in_provider
+from tests.waiting import TIMEOUT
 
 TEXTS = [text for text in (*texts.HOSTILE, *texts.TIMES, "aGk=") if text.isprintable()]
 EXAMPLES = 2
@@ -39,7 +40,7 @@ def client(mongodb_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
         app = create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, admin=True))
-        with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=60) as client:
+        with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=TIMEOUT) as client:
             yield client
 
 

@@ -20,6 +20,7 @@ from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.stores.calls.builders import PROJECT
 from tests.stores.images.pictures import CHART, DIGEST, answer, encoded
+from tests.waiting import TIMEOUT
 
 CREATE = """
     mutation ($inputs: ImageGenerationRequestInputs!, $user: String, $track: Boolean) {
@@ -154,7 +155,7 @@ async def test_image_url_returns_the_image(
     stand_in.reply = lambda _body: answer(encoded())
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             made = await client.post("/graphql", json={"query": CREATE, "variables": {"inputs": inputs()}})
             [image] = made.json()["data"]["imageCreate"]["images"]
             got = await client.get(image["url"])

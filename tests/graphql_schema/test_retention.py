@@ -13,6 +13,7 @@ from stores.retention.rules import DAY
 from stores.security.access import ANONYMOUS_ADMIN
 from tests.graphql_schema.conftest import Answer, Run
 from tests.stores.calls.builders import PROJECT, SECOND, end, start
+from tests.waiting import TIMEOUT
 
 SET = """mutation ($days: Int, $calls: Int, $project: ID = "acme/chat") {
   retentionSet(projectId: $project, keepDays: $days, keepCalls: $calls) { projectId keepDays keepCalls }
@@ -107,7 +108,7 @@ async def test_project_is_purged(administer: Run, run: Run) -> None:
 @pytest.mark.usefixtures("logged")
 @pytest.mark.timings(registry_lag_seconds=1_000)
 async def test_purge_returns_before_the_wait_for_unaware_servers(administer: Run) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         found = (await administer(PURGE, confirm=PROJECT)).data["projectPurge"]
 
     assert found == {"projectId": PROJECT, "isDone": False, "calls": 7, "feedback": 0, "objects": 0, "files": 0}

@@ -22,6 +22,7 @@ from tests.faults.watching import surely
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.purges.test_purging import counted
 from tests.topologies.cluster import Client, Cluster
+from tests.waiting import TIMEOUT
 
 PROGRAM = (sys.executable, "-c", "from app import cli, demo; demo.THREADS = 25; raise SystemExit(cli.main())")
 """The command with a sixth of the demo's conversations, enough for each documented query to find something."""
@@ -61,7 +62,7 @@ def test_topology_serves_survives_and_restores(stage: Stage, tmp_path: Path) -> 
         of_demo = stack.enter_context(serving(tmp_path / "one", "--demo", program=PROGRAM, **settings[0]))
         servers = [of_demo, stack.enter_context(serving(tmp_path / "two", **settings[1]))]
         clients = [
-            stack.enter_context(httpx.Client(base_url=server.url.removesuffix("/graphql"), timeout=60))
+            stack.enter_context(httpx.Client(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT))
             for server in servers
         ]
         for number, (page, document) in enumerate(OF_DEMO):

@@ -18,6 +18,7 @@ from tests.database_pool import DatabasePool
 from tests.free_ports import free_port
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start
+from tests.waiting import TIMEOUT
 
 OURS = "acme/chat"
 THEIRS = "rival/chat"
@@ -51,7 +52,7 @@ class Keyed:
 
     def client(self, caller: str) -> httpx.AsyncClient:
         """Return an HTTP client that authenticates as a caller."""
-        return httpx.AsyncClient(base_url=self.url, headers=self.header(caller), timeout=60)
+        return httpx.AsyncClient(base_url=self.url, headers=self.header(caller), timeout=TIMEOUT)
 
     async def make(self, grant: Grant = OF_CALLERS["writer"]) -> str:
         """Create another key, which a test may revoke, and return its text."""

@@ -577,7 +577,7 @@ async def test_keys_can_be_required_always_and_never(mongodb_uri: str, database:
             await KeysStore(database, settle_seconds=0).create([Grant("*", Role.READER)])
         settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys=demand)
         with live_server(create_app(settings), lifespan="on") as host:
-            async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+            async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
                 statuses[demand] = (await client.post("/graphql", json=query)).status_code
 
     assert statuses == {"required": 401, "off": 200}
@@ -590,7 +590,7 @@ async def test_every_endpoint_names_the_command_for_the_first_key(
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, keys="required", otlp_grpc_port=port)
     spans, protobuf = body(span()), {"content-type": "application/x-protobuf"}
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             by_http = await client.post("/graphql", json={"query": "{ __typename }"})
             by_otlp = await client.post("/v1/traces", content=spans, headers=protobuf)
             by_weave = await client.post("/weave/call/read", json={"project_id": OURS, "id": "x"}, auth=("api", "k"))
@@ -621,7 +621,7 @@ async def test_every_endpoint_names_the_command_for_the_first_key(
 async def test_server_without_its_database_accepts_no_credentials() -> None:
     settings = Settings(mongodb_uri="mongodb://127.0.0.1:1/", database_timeout_seconds=0.2)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             answer = await client.post("/graphql", json={"query": "{ __typename }"})
             health = await client.get("/healthz")
         with pytest.raises(InvalidStatus) as refused:
@@ -688,7 +688,7 @@ async def test_reader_is_refused_over_grpc_before_the_message(keyed: Keyed) -> N
         await asyncio.Event().wait()
         yield b""
 
-    async with grpc.aio.insecure_channel(keyed.grpc_address) as channel, asyncio.timeout(30):
+    async with grpc.aio.insecure_channel(keyed.grpc_address) as channel, asyncio.timeout(TIMEOUT):
         export: Any = channel.stream_unary(f"/{TRACES.service}/Export")
         nowhere = export(never(), metadata=(("authorization", f"Bearer {keyed.keys['reader']}"),))
         metadata = (("project_id", THEIRS), ("authorization", f"Bearer {keyed.keys['writer']}"))

@@ -22,6 +22,7 @@ from stores.errors import UnavailableError
 from stores.security.access import Grant, Role
 from tests.app.auth.issuer import AUDIENCE, StandInIssuer, stand_in_issuer
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 GRANTS = parse_claim_grants(
     "groups=ml writer acme/*; sub=ann reader demo/assistant; realm.roles=ops admin *; scope=traces reader b/c"
@@ -216,7 +217,7 @@ async def test_server_accepts_tokens_and_keys(
     await database.projects.find_one({})
     answers = []
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             for token in (issuer.token(), issuer.token(groups=None), issuer.token(aud="x"), None):
                 headers = {"authorization": f"Bearer {token}"} if token else {}
                 answers.append(await client.post("/graphql", json=query, headers=headers))

@@ -26,7 +26,7 @@ from tests.live_server import live_server
 from tests.stand_in_provider import KEY, Body, StandIn
 from tests.stores.evaluations.running import orders
 from tests.stores.evaluations.running.orders import PROJECT
-from tests.waiting import until, until_found
+from tests.waiting import TIMEOUT, until, until_found
 
 GUIDE = page("how-to/evaluations")
 ROWS = [{"question": f"Number {number}?", "expected": "A number."} for number in range(16)]
@@ -67,7 +67,7 @@ async def order(server: Server, stores: Stores, seconds: float = 0.15) -> str:
     """Start a run on a server, with a slow model and a slow judge; return the id of its call."""
     judge = await orders.judge(stores, f"slow-{seconds}")
     evaluation, model = await orders.evaluation(stores, [judge], ROWS), await orders.model(stores, f"slow-{seconds}")
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         body = {"query": EVALUATE, "variables": {"evaluation": evaluation, "model": model}}
         answer = (await client.post(server.url, json=body)).json()
     call_id: str = answer["data"]["evaluateModel"]["callId"]
@@ -106,7 +106,7 @@ async def test_server_runs_ordered_evaluations_and_reports_progress(
 ) -> None:
     with serving(tmp_path / "server", **environment) as server:
         call_id = await order(server, stores)
-        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client:
             results = results_of(await all_of(client, PROGRESS, variables={"callId": call_id}))
         await until_over(database)
 
@@ -132,7 +132,7 @@ async def test_another_server_resumes_a_killed_servers_run_without_repaying(
     done = {call["id"]: call for call in left.every() if "ended_at" in call}
 
     with serving(tmp_path / "other", **environment) as other:
-        async with httpx.AsyncClient(base_url=other.url.removesuffix("/graphql"), timeout=60) as client:
+        async with httpx.AsyncClient(base_url=other.url.removesuffix("/graphql"), timeout=TIMEOUT) as client:
             results = results_of(await all_of(client, PROGRESS, variables={"callId": call_id}))
         await until_over(database)
 
@@ -289,7 +289,7 @@ async def test_evaluations_guide_matches_the_worker(
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
 
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             made = (await client.post("/graphql", json={"query": objects})).json()
             ordered = (await client.post("/graphql", json={"query": ordering})).json()
             call_id = ordered["data"]["evaluateModel"]["callId"]

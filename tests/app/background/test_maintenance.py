@@ -35,7 +35,7 @@ from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback
-from tests.waiting import until, until_found
+from tests.waiting import TIMEOUT, until, until_found
 
 MANY = 1_200
 GUIDE = page("how-to/retention")
@@ -229,7 +229,7 @@ async def test_cancelled_step_stops_and_the_sweep_can_resume(
         upkeep = asyncio.ensure_future(work)
         await within.wait()
         upkeep.cancel()
-        await asyncio.wait({upkeep}, timeout=30)
+        await asyncio.wait({upkeep}, timeout=TIMEOUT)
 
     assert upkeep.cancelled()
     found = await retention.one(PROJECT)
@@ -366,7 +366,7 @@ async def test_retention_guide_matches_the_sweep(mongodb_uri: str, database: Dat
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name, admin=True)
 
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT) as client:
             preview = (await client.post(f"http://{host}/graphql", json={"query": asking})).json()
             done = (await client.post(f"http://{host}/graphql", json={"query": changing})).json()
         await until_found(lambda: is_gone(database, project))
@@ -401,7 +401,7 @@ async def test_job_that_lost_its_lease_stops_before_the_next_item(
         running = asyncio.ensure_future(job.run_due())
         await within.wait()
         await database.leases.update_one({"_id": "waiting"}, {"$set": {"holder": "another"}})
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, TIMEOUT)
 
     assert processed == ["one"]
     assert (stats.succeeded, stats.failed) == (0, 0)

@@ -23,6 +23,7 @@ from stores.migrations.calls_backfill import CallsBackfill, Progress
 from tests.app.command import serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id, end, start
+from tests.waiting import TIMEOUT
 
 QUERY = """{
   threads(projectId: "acme/chat") { nodes { threadId turnCount } }
@@ -50,7 +51,7 @@ async def old(database: Database) -> Database:
 async def running(mongodb_uri: str, database: Database) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client
 
 
@@ -77,7 +78,7 @@ async def test_server_reports_progress_of_another_process_migration(mongodb_uri:
         assert await ask(client) == WRONG
 
         await old.upgrades.update_one({}, {"$set": {"held_until": datetime.now(UTC) - timedelta(seconds=1)}})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(TIMEOUT):
             while await ready(client) != {"status": "ok"}:
                 pass
         assert await ask(client) == RIGHT
@@ -89,7 +90,7 @@ async def test_two_processes_migrate_correctly_and_log_it(
     name = old.calls.database.name
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": name}
     with serving(tmp_path / "out", "--workers", "2", "--data-dir", str(data_dir), **own) as server:
-        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=30) as client:
+        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client:
             answer = await ask(client)
         output = server.output.read_text()
 

@@ -16,18 +16,19 @@ from app.embedded_mongod import DataFolder
 from app.settings import markdown_table, table
 from graphql_schema.schema import sdl
 from tests.app.command import ROOT, eventually, is_alive, loomql, mongod_pid, run_in_process, serving, start
+from tests.waiting import TIMEOUT
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a mongod with its parent")
 
 
 def answers(url: str, project_id: str) -> bool:
     query = f'{{ calls(projectId: "{project_id}", first: 1) {{ totalCount }} }}'
-    return "errors" not in httpx.post(url, json={"query": query}, timeout=30).json()
+    return "errors" not in httpx.post(url, json={"query": query}, timeout=TIMEOUT).json()
 
 
 def total_count(url: str, project_id: str) -> int:
     query = f'{{ calls(projectId: "{project_id}", first: 1) {{ totalCount }} }}'
-    answer = httpx.post(url, json={"query": query}, timeout=30).json()
+    answer = httpx.post(url, json={"query": query}, timeout=TIMEOUT).json()
     count: int = answer["data"]["calls"]["totalCount"]
     return count
 

@@ -25,6 +25,7 @@ from tests.app.command import PROGRAM, ROOT, loomql, serving
 from tests.app.refused_calls import NUMBERS
 from tests.requirements import go_without
 from tests.stores.calls.builders import PROJECT, end, start
+from tests.waiting import TIMEOUT
 
 DEPLOY = ROOT / "app" / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -208,7 +209,7 @@ async def test_export_is_complete_if_priority_cannot_be_set(
 
     with serving(tmp_path / "out", program=(*within, *PROGRAM), **own) as server:
         url = server.url.removesuffix("/graphql") + "/export/calls"
-        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
+        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=TIMEOUT)
 
     *_rows, last = answer.text.splitlines()
     assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()

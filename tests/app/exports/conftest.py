@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.waiting import TIMEOUT
+
 
 @pytest.fixture(scope="module")
 async def client(exporting: str) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of the server that exports."""
-    async with httpx.AsyncClient(base_url=exporting, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=exporting, timeout=TIMEOUT) as client:
         yield client

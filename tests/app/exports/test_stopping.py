@@ -23,6 +23,7 @@ from tests.app.command import serving
 from tests.app.exports.relay import Relay, relay
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, end, start
+from tests.waiting import TIMEOUT
 
 COUNT = 300
 SIZE = 100_000
@@ -47,7 +48,7 @@ def test_stopping_server_ends_exports_at_a_resumable_point(
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
     with serving(tmp_path / "out", **environment) as server:
         url = server.url.removesuffix("/graphql") + "/export/calls"
-        with httpx.stream("GET", url, params={"projectId": PROJECT, "cursors": "true"}, timeout=60) as answer:
+        with httpx.stream("GET", url, params={"projectId": PROJECT, "cursors": "true"}, timeout=TIMEOUT) as answer:
             lines = answer.iter_lines()
             rows = [json.loads(next(lines))]
             server.process.send_signal(signal.SIGTERM)
@@ -88,7 +89,7 @@ def streamed(way: Relay, database_name: str, **parameters: str) -> Iterator[http
     with (
         live_server(create_app(settings), lifespan="on") as host,
         httpx.stream(
-            "GET", f"http://{host}/export/calls", params={"projectId": PROJECT} | parameters, timeout=60
+            "GET", f"http://{host}/export/calls", params={"projectId": PROJECT} | parameters, timeout=TIMEOUT
         ) as answer,
     ):
         yield answer

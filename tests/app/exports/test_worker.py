@@ -13,6 +13,7 @@ from stores.calls import CallsStore
 from stores.exports import RowSelection
 from tests.app.command import PROGRAM, ROOT, serving
 from tests.stores.calls.builders import PROJECT, start
+from tests.waiting import TIMEOUT
 
 if sys.platform != "win32":
     import uvloop
@@ -66,7 +67,7 @@ async def test_modules_in_the_working_directory_are_not_imported(
 
     with serving(tmp_path / "out", program=[interpreter, "-P", *command], folder=str(tmp_path), **own) as server:
         url = server.url.removesuffix("/graphql") + "/export/calls"
-        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=60)
+        answer = await asyncio.to_thread(httpx.get, url, params={"projectId": PROJECT}, timeout=TIMEOUT)
 
     *_rows, last = answer.text.splitlines()
     assert json.loads(last)["loomql_export"].items() >= {"count": count, "complete": True}.items()

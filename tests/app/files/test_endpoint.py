@@ -23,6 +23,7 @@ from stores.timings import Timings
 from tests.app.conftest import SharedServer
 from tests.live_server import live_server
 from tests.stores.files.streams import stored_counts
+from tests.waiting import TIMEOUT
 
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 HELLO_URL = f"/files/acme/files/{HELLO}"
@@ -40,7 +41,7 @@ def database_name(shared_server: SharedServer) -> str:
 
 @pytest.fixture
 async def client(shared_server: SharedServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=30) as client:
+    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=TIMEOUT) as client:
         yield client
 
 
@@ -276,7 +277,7 @@ async def test_unreadable_name_in_a_header_is_refused(client: httpx.AsyncClient,
 @pytest.fixture
 def connection(mongodb_uri: str, database_name: str) -> Iterator[HTTPConnection]:
     with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name))) as host:
-        connection = HTTPConnection(host, timeout=30)
+        connection = HTTPConnection(host, timeout=TIMEOUT)
         yield connection
         connection.close()
 
@@ -407,7 +408,7 @@ async def test_concurrent_uploads_have_bounded_memory_and_others_retry_later(
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES)
     with live_server(create_app(settings, Timings(budget_wait_seconds=0.05)), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             go_on = asyncio.Event()
 
             async def slow(last: bytes) -> AsyncIterator[bytes]:
@@ -434,7 +435,7 @@ async def test_upload_that_exceeds_the_limit_is_refused_and_leaves_nothing(
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=HELD_BYTES + 700_000)
     with live_server(create_app(settings, Timings(budget_wait_seconds=0.05)), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             go_on, end = [asyncio.Event() for _ in range(2)], asyncio.Event()
 
             async def slow(number: int) -> AsyncIterator[bytes]:
@@ -473,7 +474,7 @@ async def test_declared_length_alone_reserves_nothing(mongodb_uri: str, database
             writer.write(SILENT)
             await writer.drain()
         await until(database, uploading(40))
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             answer = await client.put("/files/acme/files", content=LARGE)
 
     assert (answer.status_code, answer.json()["sizeBytes"]) == (201, len(LARGE))
@@ -489,7 +490,7 @@ async def test_silent_upload_times_out_and_leaves_nothing(
         writer.write(SILENT + LARGE)
         answer = await reader.read()
         writer.close()
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             after = await stored_counts(database)
             stored = await client.put("/files/acme/files", content=LARGE)
 

@@ -52,7 +52,7 @@ CALLS = """
 async def client(mongodb_uri: str, database_name: str, timings: Timings) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings, timings), lifespan="on", ws=WebSocketProtocol) as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client
 
 
@@ -563,7 +563,7 @@ async def test_hints_name_no_project_that_the_key_cannot_read(
     await calls.write([start(1, project_id="acme/chat"), start(2, project_id="acmee/chats")])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
 
             async def similar(key: str, project: str) -> list[str]:
                 found = await hints_of(client, project=project, headers={"authorization": f"Bearer {key}"})

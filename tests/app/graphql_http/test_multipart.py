@@ -20,7 +20,7 @@ from tests.app.conftest import SharedServer
 from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.files.streams import stored_counts
-from tests.waiting import until_found
+from tests.waiting import TIMEOUT, until_found
 
 HELLO = "LPJNulXwow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 PREFLIGHT = {"Apollo-Require-Preflight": "true"}
@@ -41,7 +41,7 @@ def database_name(shared_server: SharedServer) -> str:
 
 @pytest.fixture
 async def client(shared_server: SharedServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=30) as client:
+    async with httpx.AsyncClient(base_url=f"http://{shared_server.host}", timeout=TIMEOUT) as client:
         yield client
 
 
@@ -282,7 +282,7 @@ async def test_files_of_all_requests_use_bounded_disk_space(
 
     kind = {"content-type": "multipart/form-data; boundary=edge", **PREFLIGHT}
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
 
             async def first_is_spooled() -> bool:
                 return await spooled_bytes(client) >= edge - 1_000  # the form's own bytes, up to 1,000, are not spooled

@@ -22,7 +22,7 @@ from tests.app.calls_client import CREATE_BATCH, call_id
 from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
 from tests.stores.otel.messages import body, span
-from tests.waiting import until_found
+from tests.waiting import TIMEOUT, until_found
 
 JSON = "Content-Type: application/json"
 PROTOBUF = "Content-Type: application/x-protobuf"
@@ -86,7 +86,7 @@ async def trickling(connections: list[Connection], *, is_silent: bool = False) -
 
 async def answers(connections: list[Connection]) -> list[bytes]:
     """Return the bytes that the server sends over each connection until it closes it."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         return await asyncio.gather(*(answer(reader) for reader, _ in connections))
 
 
@@ -240,7 +240,7 @@ async def test_slow_requests_of_one_caller_leave_slots_for_another(keyed_host: s
     write = {"query": CREATE_BATCH, "variables": {"batch": starts}}
 
     slow = await asyncio.gather(*(begin(keyed_host, "POST /graphql", headers, beginning, 6 * MB) for _ in range(11)))
-    async with httpx.AsyncClient(base_url=f"http://{keyed_host}", timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"http://{keyed_host}", timeout=TIMEOUT) as client:
         client.headers = httpx.Headers(bearer(keys["watcher"]))
 
         async def is_half_full() -> bool:
@@ -265,7 +265,7 @@ async def test_slow_gzip_of_one_caller_leaves_slots_for_another(keyed_host: str,
 
     paths = ["/v1/traces", "/v1/logs"] * 11  # spans and log records share the memory of a caller
     slow = await asyncio.gather(*(begin(keyed_host, f"POST {path}", headers, beginning) for path in paths))
-    async with httpx.AsyncClient(base_url=f"http://{keyed_host}", timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"http://{keyed_host}", timeout=TIMEOUT) as client:
         client.headers = httpx.Headers(bearer(keys["watcher"]))
 
         async def is_half_full() -> bool:
@@ -303,7 +303,7 @@ async def test_reader_is_refused_before_the_body_of_a_write_is_read(
     reader, writer = await begin(keyed_host, request_line, headers, b"")
 
     # The server asks for the body with status 100 as soon as it reads it; this client never sends it.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         reason = await reader.readexactly(int(length[1])) if length else b""
@@ -320,7 +320,7 @@ async def test_writer_of_another_project_is_refused_by_the_header(
     headers = [PROTOBUF, "project_id: acme/slow", f"Authorization: Bearer {keys['other']}", "Expect: 100-continue"]
     reader, writer = await begin(keyed_host, f"POST {path}", headers, b"")
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         head = await reader.readuntil(b"\r\n\r\n")
 
     writer.close()

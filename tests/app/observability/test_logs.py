@@ -22,6 +22,7 @@ from app.settings import Settings
 from stores.calls.inputs import MAX_EXCEPTION
 from stores.errors import BadInputError
 from tests.app.command import eventually, serving
+from tests.waiting import TIMEOUT
 
 HOSTILE = "at\r\nERROR:    forged\x1b[2J\x1b]0;title\x07\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\x00end"
 ESCAPED = r"at\r\nERROR:    forged\x1b[2J\x1b]0;title\x07\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\x00end"
@@ -216,7 +217,7 @@ def send_hostile_requests(url: str) -> None:
     """Send client text through every route that writes to a log."""
     end: dict[str, Any] = {"project_id": f"acme/{HOSTILE}", "id": HOSTILE, "ended_at": "2025-01-01T00:00:00Z"}
     end |= {"summary": {}, "exception": "x" * (MAX_EXCEPTION + 1)}
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=TIMEOUT) as client:
         client.post("/weave/call/end", json={"end": end})
         start = {"project_id": "acme/logs", "id": "1", "trace_id": "1", "op_name": "op", "started_at": end["ended_at"]}
         start |= {"attributes": {}, "inputs": {HOSTILE: "\ud800"}}
@@ -226,7 +227,7 @@ def send_hostile_requests(url: str) -> None:
         client.post("/weave/calls/stream_query", json={"project_id": "acme/logs"})
         client.get(f"/weave/{quote(HOSTILE)}")
         client.get("/export/calls", params={"projectId": "acme/logs", HOSTILE: HOSTILE})
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=TIMEOUT)
     connection.putrequest("GET", "/healthz")
     connection.putheader("X-Forwarded-For", b"9.9.9.9\x9b31m")
     connection.endheaders()

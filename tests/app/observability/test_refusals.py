@@ -36,7 +36,7 @@ async def served(
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, **request.param)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client
 
 
@@ -70,7 +70,7 @@ async def test_request_without_key_is_counted_as_refused(mongodb_uri: str, datab
     made = await KeysStore(database).create([Grant.parse("*", Role.READER)])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             statuses = [(await ask(client)).status_code for ask in ENDPOINTS.values()]
             assert (await client.get("/metrics")).status_code == 401
             client.headers["Authorization"] = f"Bearer {made.text}"

@@ -21,6 +21,7 @@ from stores.projects import ProjectsStore
 from tests.app.event_stream import next_of, streaming
 from tests.app.observability.samples import read_samples, sample
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } } }"
 
@@ -29,7 +30,7 @@ PROJECTS = "query Hostile($first: Int) { projects(first: $first) { nodes { id } 
 async def client(mongodb_uri: str, database_name: str) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client
 
 
@@ -133,7 +134,7 @@ async def test_events_and_their_lag_are_counted(client: httpx.AsyncClient) -> No
 async def test_metrics_are_off_without_the_setting(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, metrics=False)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             assert (await client.get("/metrics")).status_code == 404
             assert (await client.get("/healthz")).headers["x-request-id"]
 

@@ -11,6 +11,7 @@ import pytest
 from app.observability.tracing import Tracing, TracingError
 from tests.app.command import serving
 from tests.free_ports import free_port
+from tests.waiting import TIMEOUT
 
 QUERY = "{ projects { nodes { id } } }"
 SPANS = """{ calls(projectId: "loomql/self", first: 1000) { nodes { id parentId traceId opName attributes } } }"""
@@ -30,10 +31,10 @@ async def test_requests_and_commands_are_traced_but_not_span_uploads(
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
     with serving(tmp_path / "out", "--port", str(port), **own):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
             sent = {"traceparent": PARENT, "X-Request-ID": "mine"}
             await client.post("/graphql", json={"query": QUERY, "variables": {"secret": "hush"}}, headers=sent)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(TIMEOUT):
                 spans: list[dict[str, str]] = []
                 # The span of the command ends before that of its request, so it may arrive in an earlier batch.
                 while not {"find projects", "POST graphql"} <= {span["opName"] for span in spans}:

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from app.observability.metrics import WorkerMetrics
+from tests.waiting import TIMEOUT
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ async def test_metrics_sum_all_workers_and_mark_silent_ones_as_down(folder: Path
         dead.close()
         first, second = worker(folder, "1", 5), worker(folder, "2", 7)
         async with first.serve_peers(), second.serve_peers():
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(TIMEOUT):
                 collected = await first.collect_all()
                 again = await second.collect_all()
     left = await asyncio.to_thread(lambda: list(folder.iterdir()))

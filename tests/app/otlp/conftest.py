@@ -22,6 +22,7 @@ from stores.json import codec
 from stores.paging import PageRequest
 from tests.free_ports import free_port
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).parents[3]
 MAX_BODY_BYTES = 4_000_000
@@ -67,7 +68,7 @@ async def receiver(mongodb_uri: str) -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def http(receiver: Receiver) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=receiver.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=receiver.url, timeout=TIMEOUT) as client:
         yield client
 
 

@@ -29,6 +29,7 @@ from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
 from tests.stores.otel.messages import PATHS, body, body_of, otlp_json, request, span, span_id
+from tests.waiting import TIMEOUT
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
@@ -289,7 +290,7 @@ async def narrow(mongodb_uri: str, database_name: str, timings: Timings) -> Asyn
     """Yield a client of a server with room for one body of 100,000 bytes at a time."""
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, max_pending_bytes=100_000)
     with live_server(create_app(settings, timings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client
 
 
@@ -323,7 +324,7 @@ async def test_sender_over_the_limit_gets_retry_after(narrow: httpx.AsyncClient,
 async def test_missing_database_returns_a_retryable_error() -> None:
     settings = Settings(mongodb_uri="mongodb://127.0.0.1:1", database_timeout_seconds=0.5)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             answer = await client.post("/v1/traces", content=body(span(1)), headers=PROTOBUF)
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

@@ -26,7 +26,7 @@ from stores.timings import Timings
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.free_ports import free_port
 from tests.stores.otel.messages import body, body_of, span, span_id
-from tests.waiting import until, until_found
+from tests.waiting import TIMEOUT, until, until_found
 
 Export = Callable[..., Any]
 Channel = Any
@@ -208,7 +208,7 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel) ->
 
     first = one_by_one.stream_unary(name)(never())
     await asyncio.sleep(0.1)  # the call is open; only its message is missing
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         with pytest.raises(grpc.aio.AioRpcError, match="1 messages over gRPC are on their way") as refused:
             await one_by_one.unary_unary(name)(body(span(2)))
     first.cancel()
@@ -229,7 +229,7 @@ async def test_message_waiting_for_memory_blocks_no_other(calls: CallsStore, mon
             others.reserve_now(FREE_BYTES + 100_000)
             large = asyncio.ensure_future(export(body(span(1, {"input.value": "x" * 12_000}))))
             await asyncio.sleep(0.2)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(TIMEOUT):
                 small = await export(body(span(2)))
             was_waiting = not large.done()
         stored = await large
@@ -263,7 +263,7 @@ async def test_slow_messages_of_one_caller_leave_slots_for_another(calls: CallsS
         export: Export = channel.unary_unary(name)
         slow = [slowly(never(), metadata=(("authorization", "a"),)) for _ in range(6)]
         await until(lambda: counters.in_flight["otlp-grpc"] == 6)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT):
             stored = await export(body(span(1)), metadata=(("authorization", "b"),))
         for call in slow:
             call.cancel()

@@ -15,6 +15,7 @@ from tests.app.command import serving
 from tests.database_pool import DatabasePool
 from tests.stores.otel.messages import NOON, PATHS, SECOND, body, log, logs_body, span, span_id
 from tests.stores.otel.test_agents import RUNS, recorded, split
+from tests.waiting import TIMEOUT
 
 SPANS = range(1, 13)
 QUERY = """
@@ -86,7 +87,7 @@ def records(number: int) -> list[Any]:
 
 async def send(url: str, project_id: str, requests: Sequence[Send], *, at_once: bool = True) -> None:
     headers = {"content-type": "application/x-protobuf", "project_id": project_id}
-    async with httpx.AsyncClient(base_url=url, timeout=60, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, headers=headers) as client:
         sending = [client.post(PATHS[signal], content=content) for signal, content in requests]
         answers = await asyncio.gather(*sending) if at_once else [await answer for answer in sending]
     assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"")] * len(requests)
@@ -94,7 +95,7 @@ async def send(url: str, project_id: str, requests: Sequence[Send], *, at_once: 
 
 async def seen(url: str, project_id: str) -> list[dict[str, Any]]:
     """Return what a reader sees of the calls of a project."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT) as client:
         answer = (await client.post("/graphql", json={"query": QUERY, "variables": {"projectId": project_id}})).json()
     assert "errors" not in answer
     found: list[dict[str, Any]] = answer["data"]["calls"]["nodes"]
@@ -159,7 +160,7 @@ async def test_events_of_an_agent_make_the_same_calls(agent: str, servers: list[
     alone, shared = (f"acme/{uuid.uuid4().hex}" for _ in range(2))
 
     async def export(url: str, project_id: str, requests: Sequence[object]) -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60, headers={"project_id": project_id}) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, headers={"project_id": project_id}) as client:
             for request in requests:
                 assert (await client.post("/v1/logs", json=request)).json() == {}
 

@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from tests.app.command import Server, eventually, serving
 from tests.stores.calls.builders import call_id
+from tests.waiting import TIMEOUT
 
 BATCH = "mutation ($batch: [CallBatchMode!]!) { callCreateBatch(batch: $batch) { res { __typename } } }"
 WATCH = 'subscription { callEvents(projectId: "acme/chat") { cursor } }'
@@ -87,8 +88,8 @@ async def test_shutdown_answers_open_batch_and_subscribers_get_resume_cursor(
     messages: list[dict[str, object]] = []
     async with (
         watching(server) as websocket,
-        httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client,
-        httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as another,
+        httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client,
+        httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as another,
     ):
         others = await first_event(websocket, another)
         ending = asyncio.create_task(until_closed(websocket, messages))
@@ -125,7 +126,7 @@ async def test_second_signal_stops_the_server_at_once(server: Server) -> None:
     head = f"POST /graphql HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
     writer.write(head.encode())
     await writer.drain()
-    async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client:
         while not await asked_for(client, "graphql"):
             pass
     server.process.send_signal(signal.SIGTERM)
@@ -152,7 +153,7 @@ async def test_request_cut_off_by_shutdown_is_retryable(mongodb_uri: str, databa
         host, _, port = server.url.removeprefix("http://").partition("/")[0].partition(":")
         head = f"Host: {host}\r\nContent-Type: application/json\r\nX-Request-ID: cut-off\r\nContent-Length: 1000\r\n"
         connections = [await asyncio.open_connection(host, int(port)) for _ in CUT_OFF]
-        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url.removesuffix("/graphql"), timeout=TIMEOUT) as client:
             for (_, writer), (request_line, endpoint, _) in zip(connections, CUT_OFF, strict=True):
                 writer.write(f"{request_line} HTTP/1.1\r\n{head}\r\n{{".encode())
                 await writer.drain()

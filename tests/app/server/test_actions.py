@@ -19,7 +19,7 @@ from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
 from tests.stores.actions.specs import action, judging
 from tests.stores.calls.builders import PROJECT, call_id, end, start
-from tests.waiting import until_found
+from tests.waiting import TIMEOUT, until_found
 
 COUNT = 60
 EXECUTE = """
@@ -60,7 +60,7 @@ async def test_disconnected_client_still_gets_all_results_stored(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     with live_server(create_app(Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name))) as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             await client.get("/readyz")
             with pytest.raises(httpx.ReadTimeout):
                 await client.post("/graphql", json=body, timeout=0.5)
@@ -89,7 +89,7 @@ async def test_results_before_a_kill_remain_and_a_rerun_judges_all(
     async def some_is_there() -> bool:
         return await feedback.count(PROJECT) >= 5
 
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         with serving(tmp_path / "first", **environment) as server:
             request = asyncio.create_task(client.post(server.url, json=body))
             await until_found(some_is_there)

@@ -32,6 +32,7 @@ from tests.app.event_stream import all_of
 from tests.installation import ROOT
 from tests.live_server import live_server
 from tests.stores.calls.builders import start
+from tests.waiting import TIMEOUT
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 CALLS = '{ calls(projectId: "acme/none") { totalCount nodes { id } } }'
@@ -40,7 +41,7 @@ CALLS = '{ calls(projectId: "acme/none") { totalCount nodes { id } } }'
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             yield client
 
 
@@ -296,7 +297,7 @@ async def test_settings_come_from_the_environment(
     monkeypatch.setenv("LOOMQL_MONGODB_DATABASE", database_name)
 
     with live_server(create_app(), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             assert (await client.get("/readyz")).json() == {"status": "ok"}
 
 

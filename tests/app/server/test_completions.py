@@ -244,7 +244,7 @@ async def test_call_of_a_killed_server_is_ended_by_another(
     environment = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database_name}
     environment |= {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": stand_in.base_url}
     body = {"query": document, "variables": asking("Hello", "held")}
-    async with httpx.AsyncClient(timeout=60, headers=EVENTS if document == STREAM else None) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT, headers=EVENTS if document == STREAM else None) as client:
         with serving(tmp_path / "doomed", **environment) as doomed:
             request = asyncio.create_task(client.post(doomed.url, json=body))
             await until(lambda: bool(stand_in.requests))

@@ -30,7 +30,7 @@ from stores.projects import ProjectsStore
 from tests.app.command import ROOT, loomql, serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id
-from tests.waiting import until, until_found
+from tests.waiting import TIMEOUT, until, until_found
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,7 +59,7 @@ async def test_data_of_the_first_release_is_read_value_by_value(
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database.calls.database.name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             found = (await client.post("/graphql", json={"query": EVERYTHING})).json()
 
     assert "errors" not in found
@@ -138,7 +138,7 @@ NEWER = f"the database has version {LATEST + 7}, but this LoomQL supports versio
 async def test_newer_database_is_refused_and_unchanged(newer: Settings, database: Database) -> None:
     before = await stored(database)
     with live_server(create_app(newer), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
             ready = await client.get("/readyz")
             wrote = await client.post(
                 "/graphql",

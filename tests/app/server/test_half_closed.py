@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.live_server import live_server
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 
 
 async def quick(request: Request) -> Response:
@@ -56,7 +56,7 @@ def request(path: str, body: bytes) -> bytes:
 
 def answers(host: tuple[str, int], data: bytes) -> list[str]:
     """Send data, close the sending side and return the texts of all answers."""
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
         answered = b"".join(iter(lambda: client.recv(65_536), b""))
@@ -81,7 +81,7 @@ def test_incomplete_request_is_not_answered(host: tuple[str, int]) -> None:
 
 
 async def test_half_closed_client_counts_as_disconnected(app: Starlette, host: tuple[str, int]) -> None:
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         client.sendall(request("attending", b"one"))
         await until(lambda: app.state.attending)
         client.shutdown(socket.SHUT_WR)

@@ -17,6 +17,7 @@ from app.browser_security import HEADERS
 from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, HTTPProtocol
 from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 HEAD = b"POST /size HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
@@ -84,7 +85,7 @@ def answer(client: socket.socket) -> bytes:
 def sent(host: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> tuple[bytes, int]:
     """Return the response, and how many bytes the server accepted before it closed the connection."""
     taken = 0
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         try:
             for piece in pieces:
                 client.sendall(piece)
@@ -161,7 +162,7 @@ def test_slowly_sent_header_is_disconnected(hurried: tuple[str, int]) -> None:
 
 
 def test_second_header_has_the_full_timeout(hurried: tuple[str, int]) -> None:
-    with socket.create_connection(hurried, timeout=30) as client:
+    with socket.create_connection(hurried, timeout=TIMEOUT) as client:
         client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
         while not client.recv(65_536).endswith(b"0 bytes"):
             pass
@@ -172,7 +173,7 @@ def test_second_header_has_the_full_timeout(hurried: tuple[str, int]) -> None:
 
 
 def test_empty_line_after_a_request_keeps_no_connection_open(hurried: tuple[str, int]) -> None:
-    with socket.create_connection(hurried, timeout=30) as client:
+    with socket.create_connection(hurried, timeout=TIMEOUT) as client:
         client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
         while not client.recv(65_536).endswith(b"0 bytes"):
             pass

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from tests.app.command import eventually
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 MALFORMED = [
     b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
@@ -73,7 +74,7 @@ ANSWERS = r"(?<=HTTP/1.1 )\d+|read.*?;|early;|Invalid.*"
 
 def answers(host: tuple[str, int], data: bytes, of: str = ANSWERS) -> list[str]:
     """Send data and return the statuses and texts that arrive until the connection is closed."""
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         client.sendall(data)
         answered = b"".join(iter(lambda: client.recv(65_536), b""))
     return re.findall(of, answered.decode())
@@ -104,7 +105,7 @@ def test_malformed_body_gets_an_error_after_complete_requests(host: tuple[str, i
 
 
 def test_application_waiting_for_a_malformed_body_gets_disconnect(app: Starlette, host: tuple[str, int]) -> None:
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"))
         client.sendall(b"no number\r\n")
         client.recv(65_536)
@@ -114,7 +115,7 @@ def test_application_waiting_for_a_malformed_body_gets_disconnect(app: Starlette
 
 
 def test_started_response_is_cut_off(host: tuple[str, int]) -> None:
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         client.sendall(broken(b"Transfer-Encoding: chunked\r\n\r\n", path="early"))
         received = b""
         while b"early;" not in received:

@@ -15,6 +15,7 @@ from app.server.application import create_app
 from app.settings import Settings
 from app.websocket.protocol import WebSocketProtocol
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 HTTP_2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 OTHER = b"Connection: upgrade\r\nUpgrade: foo/2, websocket\r\n"
@@ -47,7 +48,7 @@ LAST = post(b"Connection: close\r\n", b"last")
 
 def bodies(host: tuple[str, int], *pieces: bytes) -> list[str]:
     """Send the pieces and return the bodies of all answers until the connection is closed."""
-    with socket.create_connection(host, timeout=30) as client:
+    with socket.create_connection(host, timeout=TIMEOUT) as client:
         for piece in pieces:
             client.sendall(piece)
         answered = b"".join(iter(lambda: client.recv(65_536), b""))

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 LARGE = b"x" * 3_000_000
 
@@ -48,7 +49,7 @@ def host() -> Iterator[str]:
 
 def connected(host: str) -> socket.socket:
     name, _, port = host.partition(":")
-    return socket.create_connection((name, int(port)), timeout=30)
+    return socket.create_connection((name, int(port)), timeout=TIMEOUT)
 
 
 def ask(client: socket.socket, path: str, *headers: str) -> None:

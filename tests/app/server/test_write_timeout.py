@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from app.server.http_protocol import HTTPProtocol
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 LARGE = b"x" * 30_000_000
 ASKED = b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n"
@@ -30,7 +31,7 @@ def client() -> Iterator[socket.socket]:
     """Yield a client of a server that waits one second for it to read."""
     with live_server(Starlette(routes=[Route("/", large)]), http=Hasty) as address:
         name, _, port = address.partition(":")
-        with socket.create_connection((name, int(port)), timeout=30) as client:
+        with socket.create_connection((name, int(port)), timeout=TIMEOUT) as client:
             yield client
 
 

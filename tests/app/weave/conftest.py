@@ -12,6 +12,7 @@ from app.settings import Settings
 from tests.app.weave.sdks import SDKS, Sdk
 from tests.live_server import live_server
 from tests.requirements import go_without
+from tests.waiting import TIMEOUT
 
 REQUIRED = "LOOMQL_REQUIRE_WEAVE"
 
@@ -41,14 +42,14 @@ def url(mongodb_uri: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def weave_api(url: str) -> Iterator[httpx.Client]:
     """Yield a client of the Weave API with the authentication of an SDK."""
-    with httpx.Client(base_url=f"{url}/weave", auth=("api", "k" * 40), timeout=60) as client:
+    with httpx.Client(base_url=f"{url}/weave", auth=("api", "k" * 40), timeout=TIMEOUT) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def graphql(url: str) -> Iterator[httpx.Client]:
     """Yield a client of GraphQL."""
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=TIMEOUT) as client:
         yield client
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.app.weave.asking import graphql_data
 from tests.app.weave.sdks import NEWEST, VERSIONS, Sdk
 from tests.docs.pages import page
+from tests.waiting import TIMEOUT
 
 PROGRAM = Path(__file__).parent / "programs" / "everything.py"
 GUIDE = page("how-to/send-traces")
@@ -72,7 +73,7 @@ def test_sdk_links_lead_to_the_named_entities(
 ) -> None:
     printed = re.findall(rf"{url}/weave/\S+", runs[version].stderr + runs[version].stdout)
     led = {}
-    with httpx.Client(headers={"accept": "application/json"}, follow_redirects=True, timeout=60) as person:
+    with httpx.Client(headers={"accept": "application/json"}, follow_redirects=True, timeout=TIMEOUT) as person:
         for link in set(printed):
             answer = person.get(link)
             assert answer.url.path == "/graphql"

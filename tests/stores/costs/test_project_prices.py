@@ -25,6 +25,7 @@ from stores.query.text_expressions import Expression
 from tests.commands import Commands
 from tests.stores.calls.builders import end, start
 from tests.stores.costs.prices import PROJECT
+from tests.waiting import TIMEOUT
 
 COST = NewCost("m", 1e-6, 2e-6, effective_date=0)
 FOUND: list[Document] = [{"$match": {"project_id": PROJECT}}]
@@ -257,7 +258,7 @@ async def test_reading_prices_of_one_project_blocks_no_other(
 
     async def mark(database: Database, project_id: str) -> tuple[int, int, str]:
         if project_id == PROJECT:
-            await asyncio.wait_for(other_is_read.wait(), 30)
+            await asyncio.wait_for(other_is_read.wait(), TIMEOUT)
         return await read(database, project_id)
 
     monkeypatch.setattr(project_prices, "_read_fingerprint", mark)

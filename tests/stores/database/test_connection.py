@@ -34,6 +34,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
+from tests.waiting import TIMEOUT
 
 LIMIT_SECONDS = 5.0
 SLACK_SECONDS = 1.0
@@ -113,7 +114,7 @@ async def assert_unavailable(calls: CallsStore, at_once: int = 1) -> None:
 
 
 async def assert_works_again(calls: CallsStore) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             await calls.write([start(2)])

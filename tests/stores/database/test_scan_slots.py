@@ -16,7 +16,7 @@ from stores.query import Query
 from stores.query.sort import SortBy
 from stores.threads import ThreadsFilter, ThreadsStore
 from tests.stores.calls.builders import PROJECT, start
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 
 RANGES = Query(
     {"$expr": {"$and": [{"$gte": [{"$getField": name}, {"$literal": 0}]} for name in ("started_at", "latency_ms")]}}
@@ -198,7 +198,7 @@ async def test_indexed_query_needs_no_scan_slot(database: Database, read: Read) 
     await CallsStore(database).write_one(start())
     held = await scans(database.scans, *[""] * MAX_SCANS)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT):
         await read(database)
 
     for scan in held:

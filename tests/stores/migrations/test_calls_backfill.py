@@ -24,6 +24,7 @@ from stores.threads import ThreadsStore
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.otel.messages import body, span
+from tests.waiting import TIMEOUT
 
 ROW = f"weave:///{PROJECT}/object/Questions:{'a' * 43}/attr/rows/id/{'B' * 43}"
 SIZES = frozenset({"trace_storage_size_bytes", "objects_storage_size_bytes", "tables_storage_size_bytes"})
@@ -108,7 +109,7 @@ async def age(database: Database, *names: str) -> None:
 
 
 async def finish(upgrade: CallsBackfill) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT):
         while progress := await upgrade.advance():
             if not progress.is_ours:
                 await asyncio.sleep(0.01)
@@ -424,7 +425,7 @@ async def test_backfill_sends_no_events(database: Database) -> None:
 
     await finish(CallsBackfill(database))
     await calls.write([start(1_000)])
-    async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(60):
+    async with aclosing(calls.events(PROJECT, {"id"}, after=cursor)) as events, asyncio.timeout(TIMEOUT):
         event = await anext(events)
     await calls.close()
 
