@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,3 +78,14 @@ def test_test_of_the_fast_lane_that_forks_a_process_fails(tmp_path: Path) -> Non
         started(tmp_path, "this"),
     ):
         pass
+
+
+def test_signal_to_a_process_whose_end_is_not_known_yet_is_ignored() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    ended, ends = os.pipe()
+
+    forking.ForkedProcess([], gone.pid, ended).terminate()
+
+    os.close(ended)
+    os.close(ends)
