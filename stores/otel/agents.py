@@ -341,7 +341,7 @@ async def _settle(calls: CallsStore, events: Sequence[AgentEvent], prompts: Sequ
                 changed[event.origin.project_id, prompt] = event.agent
     # A request that failed may have left the root of a missing prompt without calls.
     missing = {(event.origin.project_id, _named(event, "")) for event in events if event.prompt is None}
-    for project_id, prompt in missing.union(changed):
+    for project_id, prompt in sorted(missing.union(changed)):
         await _end_with_calls(calls, project_id, prompt)
     for event, prompt in zip(events, prompts, strict=True):
         changed[event.origin.project_id, prompt] = event.agent
