@@ -85,17 +85,13 @@ class TimeLeft:
         self.seconds = min(remaining, self._all_seconds) if self._in_memory() else remaining
 
     @property
-    def is_unused(self) -> bool:
-        """True if the client has sent everything so far in time."""
-        return self.seconds >= self._pace.grace_seconds
-
-    @property
     def reason(self) -> str:
         """The exceeded limit, as the predicate of a sentence about the body or message."""
         pace = self._pace
         if self.seconds == self._all_seconds:
             return f"took more than {pace.max_seconds:g} seconds"
-        return f"arrived more slowly than {pace.bytes_per_second:,.0f} bytes/s for {pace.grace_seconds:g} seconds"
+        rate = f"more slowly than {pace.bytes_per_second:,.0f} bytes/s"
+        return f"arrived {rate}, or not at all, for {pace.grace_seconds:g} seconds"
 
 
 async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always) -> AsyncGenerator[bytes, None]:
@@ -125,10 +121,6 @@ async def iter_chunks(request: Request, in_memory: Callable[[], bool] = _always)
 
 
 def _too_slow(time_left: TimeLeft) -> BodyTimeoutError:
-    if time_left.is_unused:
-        return BodyTimeoutError(
-            f"the body is incomplete and nothing arrived for {PACE.grace_seconds:g} seconds; send it again"
-        )
     return BodyTimeoutError(f"the body {time_left.reason}; send it again over a faster connection, or in smaller parts")
 
 
