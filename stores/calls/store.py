@@ -140,7 +140,7 @@ async def store_parts(database: Database, parts: Iterable[StoredPart], *, keeps_
             registered = await database.ensure_projects_listed(project_ids, registered if keeps_stored else None)
             updates = [update for call in to_update.values() for update in call.updates(keeps_stored=keeps_stored)]
             async with marked_hours(database, registered, stored=with_keys(to_update)):
-                await write_upserts(database.calls, updates)
+                await write_updates(database.calls, updates)
     return set(to_update)
 
 
@@ -218,7 +218,7 @@ async def store_ranked(database: Database, parts: Iterable[RankedPart]) -> None:
         if "started_at" in ranked.part.fields
     ]
     async with marked_hours(database, registered, starts, with_keys({key for key, _ in winners})):
-        await write_upserts(database.calls, updates)
+        await write_updates(database.calls, updates)
 
 
 async def end_if_running(database: Database, end: CallEnd) -> bool:
@@ -251,7 +251,7 @@ async def delete_calls(
     async with marked_hours(database, registered, stored=_key_match(project_id, call_ids)):
         # Each may have arrived only now.
         tombstones = [upsert(documents.key_fields(project_id, call_id), update) for call_id in set(call_ids)]
-        await write_upserts(calls, tombstones)
+        await write_updates(calls, tombstones)
     return hidden
 
 
@@ -310,8 +310,8 @@ def upsert(fields: Document, pipeline: Pipeline, missing: str | None = None) -> 
     return UpdateOne(match | {missing: {"$exists": False}} if missing else match, pipeline, upsert=not missing)
 
 
-async def write_upserts(calls: Collection, updates: list[UpdateOne]) -> None:
-    """Run upserts in any order; retry those that lost a race to create the document."""
+async def write_updates(calls: Collection, updates: list[UpdateOne]) -> None:
+    """Run updates in any order; repeat upserts that lost a race to create the document."""
     for _ in range(_ATTEMPTS):
         if not updates:
             return
@@ -522,7 +522,7 @@ class CallsStore(CallLists):
         due = self.database.search_marks([project_id]).get(project_id)
         update = documents.rename_update(display_name, wb_user_id or LOCAL_USER, due)
         async with marked_hours(self.database, registered, stored=with_keys([key_fields["_id"]])):
-            await write_upserts(self._calls, [upsert(key_fields, update)])
+            await write_updates(self._calls, [upsert(key_fields, update)])
         return await self._calls.count_documents({**key_fields, "visible": True})
 
     @database_write

@@ -17,7 +17,7 @@ from pymongo import UpdateOne
 
 from stores.calls import CallEnd, CallsStore, RankedPart
 from stores.calls.documents import key_fields, part_update, stored_part
-from stores.calls.store import with_keys, write_upserts
+from stores.calls.store import with_keys, write_updates
 from stores.concurrency.time_slices import cooperative
 from stores.database import Database, Document
 from stores.database.driver import is_cluster
@@ -539,7 +539,7 @@ async def _move(calls: CallsStore, event: AgentEvent, source: Prompt, later: Seq
     if updates:
         registered = await calls.database.ensure_projects_listed({project_id})
         async with marked_hours(calls.database, registered, stored=with_keys(keys)):
-            await write_upserts(calls.database.calls, updates)
+            await write_updates(calls.database.calls, updates)
     return targets
 
 
@@ -605,4 +605,4 @@ async def _start_requests(calls: CallsStore, project_id: str, prompt: Prompt) ->
             return
         registered = await calls.database.ensure_projects_listed({project_id})
         async with marked_hours(calls.database, registered, starts, with_keys(keys)):
-            await write_upserts(calls.database.calls, updates)
+            await write_updates(calls.database.calls, updates)

@@ -22,7 +22,7 @@ from stores.calls.documents import (
     payload_fields,
     start_column_fields,
 )
-from stores.calls.store import upsert, with_keys, write_upserts
+from stores.calls.store import upsert, with_keys, write_updates
 from stores.database.content_store import batches
 from stores.database.error_translation import translate_driver_errors
 from stores.digests import text_digest
@@ -87,7 +87,7 @@ async def write(calls: CallsStore, events: Sequence[SpanEvent]) -> list[StoreErr
     registered = await calls.database.ensure_projects_listed({event.project_id for event in events})
     keys = {(event.project_id, event.span_id) for event in events}
     async with marked_hours(calls.database, registered, stored=with_keys(key_fields(*key)["_id"] for key in keys)):
-        await write_upserts(calls.database.calls, list(map(_update, events)))
+        await write_updates(calls.database.calls, list(map(_update, events)))
     stored = await _stored_keys(calls, keys, events)
     await _merge(calls, keys)
     return [

@@ -14,7 +14,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorCollection
 
 from stores.calls import CallEnd, CallsStore
-from stores.calls.store import write_upserts
+from stores.calls.store import write_updates
 from stores.database import Collection, Document
 from stores.errors import UnavailableError
 from stores.otel import LOGS, OtelStore, Projects, agents
@@ -580,9 +580,9 @@ async def test_request_that_arrives_while_a_later_one_starts_is_before_it(
         async def late(*arguments: Any) -> None:
             patched.undo()
             await send(otel, REQUESTS[0])
-            await write_upserts(*arguments)
+            await write_updates(*arguments)
 
-        patched.setattr(agents, "write_upserts", late)
+        patched.setattr(agents, "write_updates", late)
         await send(otel, REQUESTS[1])
 
     assert summary(await stored()) == await in_order(otel, stored, FIRST_PROMPT, *REQUESTS)

@@ -9,7 +9,7 @@ from pymongo.errors import AutoReconnect
 
 from stores import times
 from stores.calls import CallsStore, store
-from stores.calls.store import write_upserts
+from stores.calls.store import write_updates
 from stores.costs import CostsStore, NewCost
 from stores.database import Database
 from stores.database.paced_steps import WorkSteps
@@ -50,7 +50,7 @@ async def test_delete_that_fails_midway_is_logged(
     calls: CallsStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await calls.write([start(1), start(2, parent_id=call_id(1), trace_id=trace_id(1))])
-    monkeypatch.setattr(store, "write_upserts", losing_its_answer(write_upserts))
+    monkeypatch.setattr(store, "write_updates", losing_its_answer(write_updates))
 
     with pytest.raises(UnavailableError):
         await calls.delete(PROJECT, [call_id(1)])
