@@ -104,7 +104,10 @@ def is_missing(types: Counter[str]) -> bool:
 
 
 class SampleReader:
-    """Reads samples, caches them for ten seconds, and limits concurrent reads."""
+    """Reads samples, caches them for ten seconds, and limits concurrent reads.
+
+    The cache keeps no part without calls: the time limit may have ended its first batch.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -124,11 +127,13 @@ class SampleReader:
         try:
             if types is None or names is None:
                 types, names = await self._read_types_and_names(project_id, requested)
-                self._keep(types, project_id, wanted)
-                self._keep(names, project_id)
+                if types.calls:
+                    self._keep(types, project_id, wanted)
+                    self._keep(names, project_id)
             if types.lacks_paths and paths is None:
                 paths = await self._read_paths(project_id)
-                self._keep(paths, project_id)
+                if paths.calls:
+                    self._keep(paths, project_id)
         finally:
             self._reads -= 1
         return Sample(types, names, paths or Paths())

@@ -1,6 +1,7 @@
 """Fixtures for the examples of the pages: a server with an empty database and one with the demo data."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from app.commands.server import load_demo
 from app.server.application import create_app
 from app.settings import Settings
+from stores.timings import DEFAULT_TIMINGS
 from tests.database_pool import DatabasePool
 from tests.live_server import live_server
 from tests.stand_in_provider import KEY, StandIn
@@ -26,7 +28,8 @@ def client(
     monkeypatch.setenv("OPENAI_BASE_URL", stand_in.base_url)
     stand_in.reply = lambda _body: WEFT
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings)) as address, httpx.Client(base_url=f"http://{address}") as client:
+    app = create_app(settings, replace(DEFAULT_TIMINGS, sample_read_seconds=30, hints_seconds=60))
+    with live_server(app) as address, httpx.Client(base_url=f"http://{address}") as client:
         yield client
 
 

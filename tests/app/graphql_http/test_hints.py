@@ -38,7 +38,11 @@ from tests.commands import Commands
 from tests.graphql_schema.query_trees import Tree, eq, field, lit
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, end, start
-from tests.waiting import TIMEOUT
+from tests.waiting import TIMEOUT, until
+from tests.watching import readers
+
+# A sample with the usual time limits has fewer calls on a slow machine.
+pytestmark = pytest.mark.timings(sample_read_seconds=30, hints_seconds=60)
 
 ANSWER = f"weave:///{PROJECT}/op/assistant.answer"
 CALLS = """
@@ -406,6 +410,7 @@ async def test_names_are_compared_up_to_a_deadline(
     assert 0 < len(compared) <= 10
 
 
+@pytest.mark.timings(hints_seconds=DEFAULT_TIMINGS.hints_seconds)
 async def test_result_waits_a_second_for_all_its_hints(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -511,7 +516,7 @@ async def test_subscription_with_a_first_event_or_a_resume_gets_no_hints(
         found = await schema.stream(WATCH, {"query": query, "after": after}, context)
         async with aclosing(found) as results, asyncio.timeout(TIMEOUT):
             waiting = asyncio.ensure_future(anext(results))
-            await asyncio.sleep(0.3)
+            await until(lambda: waiting.done() or readers(context.stores.calls) > 0)
             await calls.write([start(next(numbers), inputs={"other": "x"})])
             return cast("ExecutionResult", await waiting)
 
@@ -555,14 +560,14 @@ async def first_cancelled(schema: LoomSchema, context: Context) -> None:
 
 
 async def test_hints_name_no_project_that_the_key_cannot_read(
-    mongodb_uri: str, database: Database, database_name: str, calls: CallsStore
+    mongodb_uri: str, database: Database, database_name: str, calls: CallsStore, timings: Timings
 ) -> None:
     keys = KeysStore(database, settle_seconds=0)
     reader = await keys.create([Grant("acme/*", Role.READER)])
     operator = await keys.create([Grant("*", Role.READER)])
     await calls.write([start(1, project_id="acme/chat"), start(2, project_id="acmee/chats")])
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
-    with live_server(create_app(settings), lifespan="on") as host:
+    with live_server(create_app(settings, timings), lifespan="on") as host:
         async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
 
             async def similar(key: str, project: str) -> list[str]:
@@ -583,7 +588,6 @@ async def test_hints_name_no_project_that_the_key_cannot_read(
             assert "hints" not in refused.json().get("extensions", {})
 
 
-@pytest.mark.timings(sample_read_seconds=30, hints_seconds=60)
 async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     client: httpx.AsyncClient,
     calls: CallsStore,
@@ -608,6 +612,19 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     message = "No call among the newest 6 has inputs.mesages. inputs.messages occurs in 6 of them."
     assert patient == [hint("PATH_NOT_FOUND", message, "inputs.messages")]
     assert none_in_time == []
+
+
+async def test_sample_without_time_for_its_first_batch_is_read_again(database: Database, calls: CallsStore) -> None:
+    await calls.write([start(1, inputs={"messages": []})])
+    store, usual = HintsStore(database), database.timings
+    conditions = [condition(eq("inputs.mesages", "x"))]
+
+    database.timings = replace(usual, sample_read_seconds=0.0001)
+    assert await store.hints_for(PROJECT, conditions, None) == [[]]
+    database.timings = usual
+    [[found]] = await store.hints_for(PROJECT, conditions, None)
+
+    assert found.suggestion == "inputs.messages"
 
 
 async def test_failed_hint_keeps_the_response_and_is_logged(
