@@ -93,7 +93,9 @@ class DatabasePool:
     def _make_again(self, name: str) -> None:
         """Make those collections again whose indexes changed or that hold documents."""
         indexes_of, database, models = self._catalog(name), self._client[name], indexes.models()
-        for collection in _changed(indexes_of) | _filled(database, sorted(indexes_of)).keys():
+        # MongoDB lists the catalog of dropped views among the collections, and refuses to delete its documents.
+        of_views = indexes_of.keys() & {"system.views"}
+        for collection in _changed(indexes_of) | _filled(database, sorted(indexes_of)).keys() | of_views:
             database.drop_collection(collection)
             if collection in models:
                 database[collection].create_indexes(models[collection])

@@ -10,14 +10,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from pymongo import MongoClient
 
-from tests.app.command import ROOT, TIMEOUT_SECONDS, eventually, is_alive, mongod_pid
+from tests.app.command import ROOT, eventually, is_alive, mongod_pid
+from tests.database_pool import DatabasePool
 from tests.house_checks import THREAD
 from tests.lanes import GUARD, SLOW
 from tests.shared_by_workers import GIVEN
+from tests.waiting import TIMEOUT
 
 PROBE = """
 import os, time
@@ -82,7 +86,7 @@ def test_workers_share_one_mongod_that_ends_with_the_run(tmp_path: Path) -> None
         mongod = mongod_pid(folder_of(uris(tmp_path)[0]))
         was_alive = is_alive(mongod)
         (tmp_path / "wait").unlink()
-        code = run.wait(TIMEOUT_SECONDS)
+        code = run.wait(TIMEOUT)
 
     assert (code, was_alive) == (0, True)
     assert len(set(uris(tmp_path))) == 1
@@ -109,7 +113,7 @@ def stopped_run(folder: Path, number: signal.Signals) -> Path:
         data = folder_of(uris(folder)[0])
         mongod = mongod_pid(data)
         os.killpg(run.pid, number) if number is signal.SIGINT else run.send_signal(number)
-        run.wait(TIMEOUT_SECONDS)
+        run.wait(TIMEOUT)
     assert eventually(lambda: not is_alive(mongod))
     return data
 
@@ -159,3 +163,16 @@ def test_slow_test_exists(name: str) -> None:
 
     assert (ROOT / path).exists()
     assert not test or f"def {test}(" in (ROOT / path).read_text()
+
+
+def test_database_whose_views_were_dropped_is_reused_without_their_catalog(
+    databases: DatabasePool, mongodb_uri: str
+) -> None:
+    name = databases.take()
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client[name].create_collection("some", viewOn="calls")
+        client[name].drop_collection("some")
+        client[name].drop_collection("calls")
+        databases.release(name)
+
+        assert "system.views" not in client[name].list_collection_names()
