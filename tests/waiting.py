@@ -1,9 +1,11 @@
-"""Functions that poll for conditions that send no notification."""
+"""Functions that wait for conditions that send no notification, and let others wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+from stores.database import Database
 
 TIMEOUT = 180
 """Seconds that a test waits before it fails; enough for a slow machine."""
@@ -21,6 +23,16 @@ async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(TIMEOUT):
         while not await ask():  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def held(database: Database, call_id: str) -> AsyncIterator[None]:
+    """Hold a call in a transaction until the block ends: what changes the call cannot end before."""
+    async with await database.calls.database.client.start_session() as session:
+        session.start_transaction()
+        await database.calls.update_one({"id": call_id}, {"$set": {"op_name": "held"}}, session=session)
+        yield
+        await session.abort_transaction()
 
 
 @dataclass

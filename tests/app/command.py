@@ -20,9 +20,9 @@ from unittest.mock import patch
 
 from app.cli import main
 from tests import forking
+from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_SECONDS = 60.0
 PROGRAM = (sys.executable, "-m", "app.cli")
 Process = subprocess.Popen[bytes] | forking.ForkedProcess
 
@@ -37,7 +37,7 @@ class Server(NamedTuple):
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(TIMEOUT_SECONDS)
+        return self.process.wait(TIMEOUT)
 
     def accepts(self) -> bool:
         """Return whether the server's address accepts connections."""
@@ -54,7 +54,7 @@ def loomql(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = forking.start("app.cli", arguments, clean(environment), output, errors)
         try:
-            code = process.wait(TIMEOUT_SECONDS)
+            code = process.wait(TIMEOUT)
         finally:
             process.kill()
         printed = [_text_of(file) for file in (output, errors)]
@@ -120,10 +120,10 @@ def serving(output: Path, *arguments: str, **how: Any) -> Iterator[Server]:
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(TIMEOUT_SECONDS)
+        process.wait(TIMEOUT)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = TIMEOUT) -> bool:
     """Wait for the condition and return whether it became true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

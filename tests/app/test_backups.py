@@ -20,10 +20,12 @@ from app.embedded_mongod.supervisor import MIN_HISTORY_SECONDS
 from graphql_schema.context import Stores
 from stores.calls import CallsStore
 from stores.database import Database, indexes
+from stores.database.paced_steps import WorkSteps
 from stores.errors import BadInputError
 from stores.migrations import schema_version
 from stores.migrations.calls_backfill import CallsBackfill
 from stores.objects import ObjectVersion
+from stores.purges import Purge
 from stores.security.shared_secrets import CURSORS, shared_secret
 from tests.database_pool import DatabasePool
 from tests.stores.calls.builders import call_id, end, start
@@ -163,8 +165,16 @@ def test_embedded_mongodb_keeps_snapshots_for_hours_while_a_backup_runs(data_dir
 
 @pytest.mark.timings(registry_lag_seconds=0, write_margin_seconds=0)
 async def test_running_purge_continues_after_restore(
-    database: Database, client: Client, empty: str, tmp_path: Path
+    database: Database, client: Client, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    remove_all, is_copied = Purge._remove_all, asyncio.Event()
+
+    async def slowly(purge: Purge) -> WorkSteps:
+        async for _ in remove_all(purge):
+            yield
+            await is_copied.wait()
+
+    monkeypatch.setattr(Purge, "_remove_all", slowly)
     stores = await filled(database)
     await stores.calls.write([start(number) for number in range(100, 2_100)])
     purging = asyncio.create_task(stores.purges.purge("acme/chat", "acme/chat"))
@@ -173,6 +183,7 @@ async def test_running_purge_continues_after_restore(
     counts = await asyncio.to_thread(
         write_backup, client, database.calls.database.name, tmp_path / "backup", is_own=True
     )
+    is_copied.set()
     await purging
     client.drop_database(empty)
     restore(client, empty, tmp_path / "backup")

@@ -9,7 +9,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,7 +30,6 @@ ONE_BY_ONE: Final = 100
 RATES: Final = (10, 20, 30, 40)
 """Calls per second in the cases where all subscribers get every event; they show the highest possible rate."""
 _BATCH: Final = 10
-_LAST_SECONDS: Final = 2.0
 _LATENCY: Final = Must("p99 ms", 250)
 _MEMORY: Final = Must("MiB", 400)
 _MIB: Final = 1024
@@ -148,13 +146,14 @@ def _seen(
         watched = [asdict(spread.groups[number % len(spread.groups)]) for number in range(subscribers)]
         _send_line(watchers, {"url": url, "watched": [[each["project_id"], each["op_name"]] for each in watched]})
         assert _read_line(watchers) == "subscribed"
-        _write(writes_to, spread, min(2, seconds))
+        before = _write(writes_to, spread, min(2, seconds))
         began = clock()
         written = _write(writes_to, spread, seconds)
         cpu = clock() - began
-        time.sleep(min(_LAST_SECONDS, seconds))  # late messages still count as arrived
-        arrived: dict[str, list[float]] = json.loads(watchers.communicate()[0])
-    return Seen(arrived, written, subscribers // len(spread.groups), cpu, _memory_mib(process_id))
+        of_each = subscribers // len(spread.groups)
+        expected = of_each * (len(before.acknowledged) + len(written.acknowledged))
+        arrived: dict[str, list[float]] = json.loads(watchers.communicate(str(expected))[0])
+    return Seen(arrived, written, of_each, cpu, _memory_mib(process_id))
 
 
 def _write(writes_to: dict[str, str], spread: Spread, seconds: float) -> Written:

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.live_watchers`: many WebSockets in one process, which records when each event arrives.
 
-It prints a line when all have subscribed. When its input ends, it prints the arrival times of each event, by the
-monotonic clock that all processes of a machine share.
+It prints a line when all have subscribed. The rest of its input is the number of messages that it waits for. It then
+prints the arrival times of each event, by the monotonic clock that all processes of a machine share.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ _TAIL: Final = 400
 QUERY: Final = """subscription ($projectId: ID!, $filter: CallsFilter) {
   callEvents(projectId: $projectId, filter: $filter) {
     call { id opName status startedAt endedAt inputs output } type cursor } }"""
+_LAST_SECONDS: Final = 60.0
+_PAUSE_SECONDS: Final = 0.05
 _TEXT, _PING, _PONG = 1, 9, 10
 _SHORT, _MEDIUM = 126, 1 << 16
 
@@ -128,7 +130,7 @@ def _same(watcher: Watcher) -> Watcher:
 
 
 async def main(url: str, watched: list[Watched]) -> None:
-    """Watch until the input ends, then print the arrival times."""
+    """Watch until all messages have arrived, or for a minute after the last write, then print the arrival times."""
     place = urlsplit(url)
     loop = asyncio.get_running_loop()
     arrived: dict[bytes, list[float]] = {}
@@ -138,7 +140,10 @@ async def main(url: str, watched: list[Watched]) -> None:
         await each.subscribed
     sys.stdout.write("subscribed\n")
     sys.stdout.flush()
-    await loop.run_in_executor(None, sys.stdin.read)
+    expected = int(await loop.run_in_executor(None, sys.stdin.read))
+    give_up = time.monotonic() + _LAST_SECONDS
+    while sum(map(len, arrived.values())) < expected and time.monotonic() < give_up:  # noqa: ASYNC110 -- an event would cost the watchers time that belongs to the server
+        await asyncio.sleep(_PAUSE_SECONDS)
     json.dump({call.decode(): times for call, times in arrived.items()}, sys.stdout)
 
 

@@ -7,25 +7,25 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from tests.waiting import TIMEOUT
+
 if TYPE_CHECKING:
     from playwright.async_api import Page
-
-SECONDS = 20
 
 T = TypeVar("T")
 
 
 async def until(read: Callable[[], Awaitable[T]], accept: Callable[[T], bool], pause: float = 0.05) -> T:
-    """Read until the reading is acceptable and return it; fail with the last reading after `SECONDS`.
+    """Read until the reading is acceptable and return it; fail with the last reading after `TIMEOUT`.
 
     Each reading costs processor time, so `pause` is longer for what takes seconds.
     """
     reading = await read()
-    give_up = time.monotonic() + SECONDS
+    give_up = time.monotonic() + TIMEOUT
     while not accept(reading) and time.monotonic() < give_up:
         await asyncio.sleep(pause)
         reading = await read()
-    assert accept(reading), f"still {reading!r} after {SECONDS} seconds"
+    assert accept(reading), f"still {reading!r} after {TIMEOUT} seconds"
     return reading
 
 

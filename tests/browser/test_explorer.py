@@ -41,9 +41,10 @@ async def test_page_asks_once_for_the_callers_role(explorer: ExplorerPage) -> No
 @pytest.mark.parametrize("is_slow", [False, True], ids=["until they are shown", "not for long"])
 async def test_count_and_histogram_wait_for_the_first_rows(explorer: ExplorerPage, *, is_slow: bool) -> None:
     asked: list[str] = []
-    answering = asyncio.Event()
+    asking, answering = asyncio.Event(), asyncio.Event()
 
     async def held(route: "Route") -> None:
+        asking.set()
         body = route.request.post_data or ""
         asked.extend(name for name in ("Traces", "TracesCount", "Histogram") if f"query {name}(" in body)
         if "query Traces(" in body:
@@ -58,6 +59,7 @@ async def test_count_and_histogram_wait_for_the_first_rows(explorer: ExplorerPag
         await until(explorer.page.get_by_role("status").first.inner_text, lambda text: text.split()[0].isdigit())
         assert await explorer.rows().count() == 0
     else:
+        await asking.wait()
         await asyncio.sleep(1)
         assert asked == ["Traces"]
     answering.set()

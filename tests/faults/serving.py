@@ -6,8 +6,9 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import Any
 
-from tests.app.command import TIMEOUT_SECONDS, Process, eventually, start
+from tests.app.command import Process, eventually, start
 from tests.free_ports import free_port
+from tests.waiting import TIMEOUT
 
 
 class Serving:
@@ -50,7 +51,7 @@ class Serving:
         """Send a signal to the server and wait until it exits."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(TIMEOUT_SECONDS)
+            self.process.wait(TIMEOUT)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.app.command import ROOT, TIMEOUT_SECONDS, clean, eventually
+from tests.app.command import ROOT, clean, eventually
 from tests.load.counted_server import FILE
+from tests.waiting import TIMEOUT
 
 _EVENT_BYTES: Final = 8 * 1024 * 1024
 """Memory limit of kept events, which the load reaches within a minute, so that later growth is a leak."""
@@ -49,4 +50,4 @@ def counted_server(folder: Path, uri: str, database: str) -> Iterator[CountedSer
         yield CountedServer(process, address[0], tasks_file, output)
     finally:
         process.terminate()
-        process.wait(TIMEOUT_SECONDS)
+        process.wait(TIMEOUT)

@@ -636,7 +636,7 @@ async def test_server_without_its_database_accepts_no_credentials() -> None:
 async def test_health_is_answered_while_the_database_hangs() -> None:
     with socket_module.create_server(("127.0.0.1", 0)) as silent:
         uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}/?directConnection=true"
-        settings = Settings(mongodb_uri=uri, database_timeout_seconds=1)
+        settings = Settings(mongodb_uri=uri, database_timeout_seconds=5)
         with live_server(create_app(settings), lifespan="on") as host:
             async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
                 waiting = asyncio.ensure_future(client.post("/graphql", json={"query": "{ __typename }"}))

@@ -35,7 +35,7 @@ from tests.docs.pages import page
 from tests.live_server import live_server
 from tests.stores.calls.builders import PROJECT, SECOND, call_id, end, start
 from tests.stores.feedback.builders import call_ref, feedback
-from tests.waiting import TIMEOUT, until, until_found
+from tests.waiting import TIMEOUT, held, until, until_found
 
 MANY = 1_200
 GUIDE = page("how-to/retention")
@@ -117,10 +117,11 @@ async def test_killed_sweep_leaves_no_orphan_and_resumes(database: Database, own
     await fill(database)
     retention = RetentionStore(database)
     await retention.set_rule(PROJECT, Rule(keep_days=5))
-    process = command.start(Path(os.devnull), "retention", "sweep", PROJECT, **own)
-    await until_found(lambda: database.retention.find_one({"sweep.calls": {"$gt": 0}}))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    async with held(database, call_id(MANY - 1)):
+        process = command.start(Path(os.devnull), "retention", "sweep", PROJECT, **own)
+        await until_found(lambda: database.retention.find_one({"sweep.calls": {"$gt": 0}}))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
     left = {call["id"] async for call in database.calls.find({})}
     spoken_of = {one["call_id"] async for one in database.feedback.find({})}
@@ -160,15 +161,11 @@ async def test_server_finishes_a_killed_index_build(database: Database, own: dic
     count = 5_000
     await fill(database, count)
     await database.projects.update_one({"_id": PROJECT}, {"$set": {"last_activity_at": 0}})
-    async with await database._client.start_session() as session:
-        # The build waits for this transaction when it marks the call, so it cannot end before the kill.
-        session.start_transaction()
-        await database.calls.update_one({"id": call_id(count - 500)}, {"$set": {"op_name": "held"}}, session=session)
+    async with held(database, call_id(count - 500)):
         process = command.start(Path(os.devnull), "search", "on", PROJECT, **own)
         await until_found(lambda: database.search_segments.find_one({}))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        await session.abort_transaction()
 
     search = TextSearchStore(database)
     killed = await search.index(PROJECT)

@@ -29,6 +29,7 @@ from app.embedded_mongod import (
 from app.embedded_mongod.supervisor import LogFile
 from tests.app.command import eventually, is_alive, mongod_pid
 from tests.folders import short_folder
+from tests.waiting import TIMEOUT
 
 Client = MongoClient[dict[str, object]]
 
@@ -63,7 +64,7 @@ def listening_tcp_inodes(pid: int) -> set[str]:
 
 
 def writes(uri: str) -> bool:
-    with Client(uri, serverSelectionTimeoutMS=1000) as client:
+    with Client(uri, serverSelectionTimeoutMS=1_000 * TIMEOUT) as client:
         try:
             client.probe.documents.insert_one({})
         except PyMongoError:

@@ -171,6 +171,7 @@ async def test_body_in_memory_has_a_deadline_at_any_rate(host: str, monkeypatch:
     ]
     async with trickling(slow):
         refused = await answers(slow)
+    monkeypatch.setattr("app.http.request_body.PACE", Pace(TIMEOUT, 1_000, max_seconds=1.0))
     file = await begin(host, "PUT /files/acme/slow", ["Connection: close"], content, len(content) + 8)
     for _ in range(8):
         file[1].write(b"x")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.core import CounterMetricFamily, Metric
 
+from app.observability import metrics
 from app.observability.metrics import WorkerMetrics
 from tests.waiting import TIMEOUT
 
@@ -35,7 +36,10 @@ def samples(families: list[Metric], name: str) -> dict[str, float]:
     return {each.labels["worker"]: each.value for family in families for each in family.samples if each.name == name}
 
 
-async def test_metrics_sum_all_workers_and_mark_silent_ones_as_down(folder: Path) -> None:
+async def test_metrics_sum_all_workers_and_mark_silent_ones_as_down(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_TIMEOUT_SECONDS", 5)
     with socket.socket(socket.AF_UNIX) as stuck, socket.socket(socket.AF_UNIX) as dead:
         stuck.bind(str(folder / "3.sock"))
         stuck.listen()  # but never answer

@@ -26,7 +26,6 @@ from tests.waiting import TIMEOUT
 
 ROOT = Path(__file__).parents[3]
 MAX_BODY_BYTES = 4_000_000
-TIMEOUT_SECONDS = 90
 FRAME = (
     *("id", "trace_id", "parent_id", "op_name", "display_name", "thread_id", "turn_id", "wb_user_id"),
     *("started_at", "ended_at", "latency_ms", "exception", "status"),
@@ -91,7 +90,7 @@ def program(receiver: Receiver) -> Program:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
+        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT)
         assert (process.returncode, err.decode()) == (0, "")
         sent: list[dict[str, Any]] = json.loads(out)
         return sent

@@ -26,10 +26,11 @@ from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.errors import BadInputError
 from stores.otel import LOGS, TRACES, Signal
 from stores.timings import Timings
+from tests.app.observability.samples import read_samples, sample
 from tests.app.otlp.conftest import MAX_BODY_BYTES, Receiver
 from tests.live_server import live_server
 from tests.stores.otel.messages import PATHS, body, body_of, otlp_json, request, span, span_id
-from tests.waiting import TIMEOUT
+from tests.waiting import TIMEOUT, until_found
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
@@ -294,6 +295,10 @@ async def narrow(mongodb_uri: str, database_name: str, timings: Timings) -> Asyn
             yield client
 
 
+async def has_reserved(client: httpx.AsyncClient) -> bool:
+    return (await read_samples(client))[sample("loomql_in_use", resource="pending_bytes")] > 80_000
+
+
 @pytest.mark.parametrize("signal", [TRACES, LOGS], ids=["spans", "logs"])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.timings(budget_wait_seconds=0.05)
@@ -309,7 +314,7 @@ async def test_sender_over_the_limit_gets_retry_after(narrow: httpx.AsyncClient,
         yield sent[-1:]
 
     slow = asyncio.create_task(narrow.post(path, content=slowly(), headers=PROTOBUF))
-    await asyncio.sleep(0.3)  # the server receives the first spans
+    await until_found(lambda: has_reserved(narrow))
     refused = await narrow.post(path, content=content, headers=headers)
     goes_on.set()
     answers = [await slow, await narrow.post(path, content=content, headers=headers)]

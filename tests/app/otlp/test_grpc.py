@@ -162,20 +162,27 @@ async def test_stopping_server_refuses_new_requests_and_finishes_open_ones(calls
 
 
 @pytest.fixture
-async def one_by_one(calls: CallsStore, monkeypatch: pytest.MonkeyPatch, timings: Timings) -> AsyncIterator[Channel]:
+def counters() -> RequestCounters:
+    return RequestCounters()
+
+
+@pytest.fixture
+async def one_by_one(
+    calls: CallsStore, counters: RequestCounters, monkeypatch: pytest.MonkeyPatch, timings: Timings
+) -> AsyncIterator[Channel]:
     """Yield a channel to a server that receives one message at a time."""
     monkeypatch.setattr(grpc_server, "_COMING_AT_ONCE", 1)
-    address = GrpcAddress("127.0.0.1", free_port())
+    address, budget = GrpcAddress("127.0.0.1", free_port()), RequestBudget()
     async with (
-        OtlpGrpc(address, OtelStore(calls), MAX_BODY_BYTES, "otel", RequestBudget(), anybody, timings=timings),
+        OtlpGrpc(
+            address, OtelStore(calls), MAX_BODY_BYTES, "otel", budget, anybody, counters=counters, timings=timings
+        ),
         grpc.aio.insecure_channel(str(address)) as channel,
     ):
         yield channel
 
 
-@pytest.mark.parametrize("is_silent", [False, True], ids=["it comes", "it never comes"])
-@pytest.mark.timings(message_seconds=1)
-async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_silent: bool) -> None:
+async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, counters: RequestCounters) -> None:
     goes_on, name = asyncio.Event(), f"/{TRACES.service}/Export"
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -183,23 +190,19 @@ async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, *, is_s
         yield body(span(1))
 
     first = one_by_one.stream_unary(name)(slowly())
-    await asyncio.sleep(0.1)  # the call is open; only its message is missing
+    await until(lambda: counters.in_flight["otlp-grpc"] == 1)  # only its message is missing
     second = asyncio.ensure_future(one_by_one.unary_unary(name)(body(span(2))))
-    waiting, _ = await asyncio.wait([second], timeout=0.3)
-    if not is_silent:
-        goes_on.set()
-        assert await first == b""
+    await until(lambda: counters.in_flight["otlp-grpc"] == 2)
+    early, _ = await asyncio.wait([second], timeout=0.3)
+    goes_on.set()
 
-    assert not waiting
+    assert await first == b""
+    assert not early
     assert await second == b""
-    if is_silent:
-        with pytest.raises(grpc.aio.AioRpcError, match="not whole after 1 seconds; send it again") as caught:
-            await first
-        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-@pytest.mark.timings(slot_wait_seconds=0.2)
-async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel) -> None:
+@pytest.mark.timings(message_seconds=1)
+async def test_message_that_never_comes_leaves_its_slot(one_by_one: Channel, counters: RequestCounters) -> None:
     name = f"/{TRACES.service}/Export"
 
     async def never() -> AsyncIterator[bytes]:
@@ -207,7 +210,25 @@ async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel) ->
         yield b""
 
     first = one_by_one.stream_unary(name)(never())
-    await asyncio.sleep(0.1)  # the call is open; only its message is missing
+    await until(lambda: counters.in_flight["otlp-grpc"] == 1 or first.done())
+    second = await one_by_one.unary_unary(name)(body(span(2)))
+
+    assert second == b""
+    with pytest.raises(grpc.aio.AioRpcError, match="not whole after 1 seconds; send it again") as caught:
+        await first
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.timings(slot_wait_seconds=0.2)
+async def test_request_waits_for_a_slot_for_some_seconds(one_by_one: Channel, counters: RequestCounters) -> None:
+    name = f"/{TRACES.service}/Export"
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    first = one_by_one.stream_unary(name)(never())
+    await until(lambda: counters.in_flight["otlp-grpc"] == 1)  # only its message is missing
     async with asyncio.timeout(TIMEOUT):
         with pytest.raises(grpc.aio.AioRpcError, match="1 messages over gRPC are on their way") as refused:
             await one_by_one.unary_unary(name)(body(span(2)))

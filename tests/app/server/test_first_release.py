@@ -30,7 +30,7 @@ from stores.projects import ProjectsStore
 from tests.app.command import ROOT, loomql, serving
 from tests.live_server import live_server
 from tests.stores.calls.builders import call_id
-from tests.waiting import TIMEOUT, until, until_found
+from tests.waiting import TIMEOUT, held, until, until_found
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -238,10 +238,11 @@ async def test_migration_resumes_after_a_kill(
     await database.calls.insert_many(many)
     own = {"LOOMQL_MONGODB_URI": mongodb_uri, "LOOMQL_MONGODB_DATABASE": database.calls.database.name}
 
-    with serving(tmp_path / "first", **own, LOOMQL_DATABASE_TIMEOUT_SECONDS="0.2") as server:
-        await until_found(lambda: database.upgrades.find_one({"_id": "version"}))
-        os.kill(server.process.pid, signal.SIGKILL)
-        server.process.wait()
+    async with held(database, many[-1]["id"]):
+        with serving(tmp_path / "first", **own, LOOMQL_DATABASE_TIMEOUT_SECONDS="0.2") as server:
+            await until_found(lambda: database.upgrades.find_one({"_id": "version"}))
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait()
     left = await database.calls.count_documents({"turn_id": {"$exists": True}, "turn_of": {"$exists": False}})
     number = (await database.upgrades.find_one({"_id": "version"}) or {}).get("number")
     over = [{"$set": {"held_until": "$$NOW"}}]  # as if a quarter of a minute had passed

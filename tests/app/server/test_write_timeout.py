@@ -1,6 +1,7 @@
 """Tests of large answers to clients that read slowly or not at all."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -24,11 +25,17 @@ async def large(_request: Request) -> Response:
 
 class Hasty(HTTPProtocol):
     write_seconds = 1.0
+    has_ended = threading.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.has_ended.set()
 
 
 @pytest.fixture
 def client() -> Iterator[socket.socket]:
     """Yield a client of a server that waits one second for it to read."""
+    Hasty.has_ended.clear()
     with live_server(Starlette(routes=[Route("/", large)]), http=Hasty) as address:
         name, _, port = address.partition(":")
         with socket.create_connection((name, int(port)), timeout=TIMEOUT) as client:
@@ -38,7 +45,7 @@ def client() -> Iterator[socket.socket]:
 @pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"])
 def test_client_that_reads_nothing_is_disconnected(client: socket.socket, headers: bytes) -> None:
     client.sendall(ASKED % headers)
-    time.sleep(2.5)
+    assert Hasty.has_ended.wait(TIMEOUT)  # reading before would let the server send more
 
     assert sum(map(len, iter(lambda: client.recv(1_000_000), b""))) < len(LARGE)
 

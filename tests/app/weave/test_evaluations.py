@@ -9,9 +9,9 @@ import pytest
 
 from tests.app.weave.asking import graphql_data
 from tests.app.weave.sdks import VERSIONS, Sdk
+from tests.waiting import TIMEOUT
 
 PROGRAM = Path(__file__).parent / "programs" / "evaluations.py"
-TIMEOUT_SECONDS = 180
 
 RESULTS = """
 query ($project: ID!, $id: ID!) {
@@ -58,7 +58,7 @@ def ran(url: str, sdks: dict[str, Sdk], tmp_path_factory: pytest.TempPathFactory
         version: sdk.start([PROGRAM, project_of(version)], f"{url}/weave", tmp_path_factory.mktemp("weave"))
         for version, sdk in sdks.items()
     }
-    ended = {version: process.communicate(timeout=TIMEOUT_SECONDS) for version, process in started.items()}
+    ended = {version: process.communicate(timeout=TIMEOUT) for version, process in started.items()}
     return {version: "" if '"version"' in out.splitlines()[-1:][-1] else err for version, (out, err) in ended.items()}
 
 

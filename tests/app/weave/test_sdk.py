@@ -16,7 +16,6 @@ from tests.waiting import TIMEOUT
 
 PROGRAM = Path(__file__).parent / "programs" / "everything.py"
 GUIDE = page("how-to/send-traces")
-TIMEOUT_SECONDS = 180
 QUESTION = "x" * 20 + "ü🍵"
 RUNTIMES = [pytest.param(version, id=version) for version in VERSIONS]
 
@@ -38,7 +37,7 @@ def runs(
     started["guide"] = sdks[NEWEST].start(["-c", program], f"{url}/weave", tmp_path_factory.mktemp("weave"))
     ended = {}
     for name, process in started.items():
-        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        out, err = process.communicate(timeout=TIMEOUT)
         ended[name] = subprocess.CompletedProcess(process.args, process.returncode, out, err)
     return ended
 

@@ -336,13 +336,13 @@ async def test_message_over_the_callers_limit_is_refused(address: str, request_b
 async def test_message_above_the_minimum_rate_may_exceed_the_grace_period(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(QueueWatch, "pace", Pace(grace_seconds=1.0, bytes_per_second=50_000))
+    monkeypatch.setattr(QueueWatch, "pace", Pace(grace_seconds=3.0, bytes_per_second=25_000))
     whole = asking(200_000)
     async with opened(address) as client:
-        send_fragment(client, whole[:20_000])
-        for start in range(20_000, len(whole), 20_000):
+        send_fragment(client, whole[:10_000])
+        for start in range(10_000, len(whole), 10_000):
             await asyncio.sleep(0.2)
-            send_fragment(client, whole[start : start + 20_000], goes_on=True)
+            send_fragment(client, whole[start : start + 10_000], goes_on=True)
         client.protocol.send_continuation(b"", fin=True)
         client.transport.write(b"".join(client.protocol.data_to_send()))
         answer = await received(client)
