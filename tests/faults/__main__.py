@@ -40,7 +40,6 @@ async def _rows(words: Sequence[str], *, is_short: bool) -> AsyncIterator[Row]:
             lambda: fault.do(target),
             seconds,
             server_may_go=fault.server_may_go,
-            mongod_may_end=fault.mongod_may_end,
             is_full=not is_short,
         )
         row.lost.extend(await trial.lost_evaluations())

@@ -13,11 +13,11 @@ import httpx
 
 from tests.app.calls_client import CallsClient, DatabaseAwayError, ServerGoneError
 
-TIMEOUT_SECONDS: Final = 18.0
+TIMEOUT_SECONDS: Final = 22.0
 """Maximum seconds of an answer.
 
 The server reports an unreachable database after three seconds, or later if several steps of a write each find it
-unreachable. A replica set whose primary hangs takes longest: it elects another one in two seconds, and once took twelve
+unreachable. A replica set whose primary hangs takes longest: it elects another one in six seconds, and once took twelve
 more until a majority confirmed a write.
 """
 _BEFORE_AGAIN_SECONDS: Final = 0.2
@@ -49,7 +49,7 @@ class FaultsClient:
         self.retry_until = 0.0
         """Moment, by `time.monotonic`, until which requests are repeated that the server refuses with 503 or 504.
 
-        It is for reads after a full disk: mongod was once away again after it had acknowledged further writes.
+        It is for reads after the faults: MongoDB may stall for seconds, and mongod was once away after a full disk.
         """
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=timeout_seconds, limits=limits)

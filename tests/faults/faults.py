@@ -34,8 +34,6 @@ class Fault:
     short_seconds: float
     full_seconds: float
     server_may_go: bool = False
-    mongod_may_end: bool = False
-    """True if mongod may end after the fault, and then is away for some seconds."""
     is_short: bool = True
     """True if the test run includes the fault; a run at full length includes all faults."""
 
@@ -283,6 +281,6 @@ OF_A_SINGLE_MONGOD: Final = (
     Fault("kill -9 of a single mongod", _kill_mongod, 0, 5, is_short=False),
     Fault("kill -9 of a single mongod that restarts late", _keep_mongod_away, 4, 20, is_short=False),
     Fault("SIGSTOP of a single mongod", _halt_mongod, 4, 20),
-    Fault("the disk is full", _fill_the_disk, 1.5, 20, mongod_may_end=True),
+    Fault("the disk is full", _fill_the_disk, 1.5, 20),
     Fault("kill -9 of a single mongod and of the server", _kill_both, 0, 5, server_may_go=True),
 )

@@ -28,7 +28,8 @@ MONGOD: Final = "LOOMQL_TEST_MONGOD"
 
 MEMBERS: Final = 3
 NAME: Final = "three"
-ELECTION: Final = {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 300}
+ELECTION: Final = {"electionTimeoutMillis": 5000, "heartbeatIntervalMillis": 300}
+"""On a busy machine a primary may be silent for a second, and a test that has not ended it expects it to stay."""
 
 
 @contextmanager
@@ -98,7 +99,7 @@ class Mongod:
     @contextmanager
     def client(self) -> Iterator[MongoClient[Document]]:
         """Connect to this member alone."""
-        with MongoClient[Document](self.uri, timeoutMS=5000) as client:
+        with MongoClient[Document](self.uri, timeoutMS=TIMEOUT * 1000) as client:
             yield client
 
     @contextmanager
@@ -183,9 +184,10 @@ class ReplicaSet:
         return AssertionError("\n".join([why, *(member.status_and_log() for member in self.members)]))
 
     def step_down(self) -> None:
-        """Make the primary step down at once, for five seconds."""
+        """Make the primary step down, once another member has its writes and can be elected at once."""
         with self.primary().client() as client:
-            client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=2)
+            client.admin.command("replSetStepDown", 60, secondaryCatchUpPeriodSecs=50)
+            client.admin.command("replSetFreeze", 0)  # it may be elected again before the 60 seconds are over
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Final
 
 import pytest
@@ -18,6 +19,7 @@ from tests.faults.mongods import one_mongod
 from tests.faults.serving import Serving, serving
 from tests.faults.trial import Trial, all_step
 from tests.faults.writers import WRITERS, Writer
+from tests.waiting import TIMEOUT
 
 COLLECTIONS: Final = ("calls", "objects", "tables", "feedback", "files.files")
 
@@ -125,7 +127,7 @@ async def test_restored_backup_is_complete(taken: Taken, mongod: str, way: Way) 
     with _serving_on(mongod) as server:
         restored = Trial(server, mongod)
         for client in taken.clients:
-            client.url = server.url
+            client.url, client.retry_until = server.url, monotonic() + TIMEOUT
             assert await restored.broken(client) == []
         assert [sentence for writer in taken.before async for sentence in writer.lost()] == []
         assert [client.wrong for client in taken.clients] == [{}, {}]

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator
+from time import monotonic
 from urllib.parse import urlsplit
 
 import httpx
@@ -96,6 +97,7 @@ async def test_sweep_deletes_rows_of_a_table_cut_off_by_a_kill(single: tuple[Alo
     client = FaultsClient(server.url, project["project_id"])
     await client.ask(CREATE, rows=rows[:100])
     client.server_may_go = True
+    client.retry_until = monotonic() + TIMEOUT
     writing = asyncio.create_task(client.ask(CREATE, rows=rows))
 
     async def has_more() -> bool:

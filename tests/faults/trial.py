@@ -12,14 +12,14 @@ from time import monotonic
 from stores.database import Database
 from stores.files import FilesStore
 from stores.tables import TablesStore
-from tests.faults.client import TIMEOUT_SECONDS, FaultsClient
+from tests.faults.client import FaultsClient
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.faults import Fault
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
 from tests.faults.surplus import surplus
 from tests.faults.writers import MORE_WRITERS, WRITERS, Writer
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 
 _projects = itertools.count(1)
 
@@ -59,7 +59,6 @@ class Trial:
         seconds: float,
         *,
         server_may_go: bool = False,
-        mongod_may_end: bool = False,
         is_full: bool = False,
     ) -> Row:
         """Run the writers and cause a fault for some seconds.
@@ -84,8 +83,7 @@ class Trial:
                 stopped.set()
             client.server_may_go = False
             seen, longest = client.seen.copy(), client.longest_seconds
-            if mongod_may_end:
-                client.retry_until = monotonic() + TIMEOUT_SECONDS
+            client.retry_until = monotonic() + TIMEOUT
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self.broken(client)
             lost += surplus(self.uri, client.project_id, writers)
@@ -97,8 +95,7 @@ class Trial:
     async def short(self, fault: Fault, target: object) -> Row:
         """Cause a fault for its duration in the test run."""
         done = partial(fault.do, target)
-        may_go, may_end = fault.server_may_go, fault.mongod_may_end
-        return await self.run(fault.name, done, fault.short_seconds, server_may_go=may_go, mongod_may_end=may_end)
+        return await self.run(fault.name, done, fault.short_seconds, server_may_go=fault.server_may_go)
 
     async def lost_evaluations(self) -> list[str]:
         """Return the losses among started evaluation runs once all have ended.
@@ -107,16 +104,18 @@ class Trial:
         """
         if self.evaluations is None:
             return []
+        lost = await self.evaluations.lost()
         client = FaultsClient(self.server.url, self.evaluations.project_id)
+        client.retry_until = monotonic() + TIMEOUT
         try:
-            return [*await self.evaluations.lost(), *await broken(self.uri, client)]
+            return [*lost, *await broken(self.uri, client)]
         finally:
             await client.close()
 
     async def broken(self, client: FaultsClient) -> list[str]:
         """Return the broken invariants before and after a sweep of interrupted uploads."""
         before = await broken(self.uri, client)
-        database = Database.open(self.uri, "loomql")
+        database = Database.open(self.uri, "loomql", timeout_seconds=TIMEOUT / 3)
         await FilesStore(database).sweep(silent_seconds=0)
         await TablesStore(database).sweep(silent_seconds=0)
         left = await database.file_uploads.count_documents({}) + await database.table_uploads.count_documents({})

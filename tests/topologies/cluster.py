@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 
 from app.sharding import needs
 from stores.database import indexes
-from tests.faults.mongods import ELECTION, Mongod, ReplicaSet
+from tests.faults.mongods import Mongod, ReplicaSet
 from tests.folders import short_folder
 from tests.free_ports import free_port
 from tests.house_checks import ROOT
@@ -37,8 +37,6 @@ SHARDS: Final = ("one", "two")
 PROJECT: Final = "acme/chat"
 """The project of most tests; `shard` puts it on both shards."""
 
-_ELECTION: Final = ELECTION | {"electionTimeoutMillis": 5000}
-"""On a busy machine a primary may be silent for a second, and a test that has not ended it expects it to stay."""
 _HISTORY_SECONDS: Final = 5
 """MongoDB keeps the files of a dropped database for as long as a snapshot may need them."""
 
@@ -100,7 +98,7 @@ def cluster(
                 member.start()
         config.initiate(configsvr=True)
         for each in shards:
-            each.initiate(settings=_ELECTION)
+            each.initiate()
         for each in (config, *shards):
             each.wait_until_whole()
         with config.primary().client() as client:

@@ -161,6 +161,7 @@ async def _check(
     running: Cluster, name: str, writers: Sequence[BatchWriter], client: FaultsClient, *, settles: bool
 ) -> tuple[list[str], int, float]:
     """Return what is lost or counted wrongly, the number of stored calls, and the seconds until roll-ups had them."""
+    client.retry_until = monotonic() + TIMEOUT
     nodes = {number_of(node): node for node in await client.calls.read(1000)}
     acknowledged = set().union(*(writer.ended for writer in writers))
     lost = [f"call {number} was acknowledged and is not there" for number in acknowledged - nodes.keys()]

@@ -27,6 +27,7 @@ from tests.faults.serving import serving
 from tests.faults.writers.calls import BatchWriter
 from tests.stores.purges.test_purging import counted
 from tests.topologies.cluster import Client, Cluster, cluster
+from tests.waiting import TIMEOUT
 
 _NAME: Final = "loomql"
 _WRITTEN: Final = "acme/chat"
@@ -131,6 +132,8 @@ async def run_on(running: Cluster, name: str, calls: int, *, purges: bool = True
                     each.set()
         longest = [max(each.client.longest_seconds for each in writers), max(each.longest_seconds for each in readers)]
         lost = [each for read in reads for each in read.result()]
+        for writer in writers:
+            writer.client.retry_until = monotonic() + TIMEOUT
         lost += [each for writer in writers async for each in writer.lost()]
         clients = [*readers, *(writer.client for writer in writers)]
         for client in clients:
@@ -192,7 +195,7 @@ def _move_half(running: Cluster, name: str, number: int) -> int:
 
 
 async def _left(running: Cluster, name: str) -> dict[str, int]:
-    database = Database.open(running.uri, name)
+    database = Database.open(running.uri, name, timeout_seconds=TIMEOUT / 3)
     try:
         return await counted(database, LOADED)
     finally:

@@ -18,7 +18,7 @@ from bson import Int64, MaxKey, MinKey
 from pymongo.errors import OperationFailure
 
 from app.backups import BackupError, restore, write_backup
-from app.commands import cluster_checks
+from app.commands import cluster_checks, findings
 from app.commands.cluster_checks import Server, _address, check_cluster, check_user
 from app.commands.diagnostics import _indexes
 from app.commands.findings import Finding, Level
@@ -84,7 +84,7 @@ def shards(routers: Client) -> Iterator[dict[str, Client]]:
 
 @pytest.fixture
 def on_cluster(cluster_uri: str, name: str) -> Iterator[Database]:
-    database = Database.open(cluster_uri, name)
+    database = Database.open(cluster_uri, name, timeout_seconds=TIMEOUT / 3)
     yield database
     database.close()
 
@@ -125,22 +125,38 @@ async def test_dry_run_changes_nothing_and_apply_shards_a_filled_database(
     assert all(need.is_met for need in needs(routers, name))
 
 
+_DIES_AT_THE_FOURTH_COLLECTION = """
+import os, signal
+from pymongo import monitoring
+from app.cli import main
+class Death(monitoring.CommandListener):
+    left = 3
+    def started(self, event):
+        if event.command_name == "shardCollection":
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+    def succeeded(self, event):
+        pass
+    failed = succeeded
+monitoring.register(Death())
+main(["shard", "--apply"])
+"""
+
+
 def test_killed_apply_is_continued(cluster_uri: str, routers: Client, name: str) -> None:
     routers.drop_database(name)  # `loomql shard` creates it
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "shard", "--apply"],
+    killed = subprocess.run(
+        [sys.executable, "-c", _DIES_AT_THE_FOURTH_COLLECTION],
         env=clean({"LOOMQL_MONGODB_URI": cluster_uri, "LOOMQL_MONGODB_DATABASE": name}),
+        check=False,
         stdout=subprocess.DEVNULL,
     )
-    with process:
-        deadline = time.monotonic() + TIMEOUT
-        while len(sharded_collections(routers, name)) < 3 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
     begun = sharded_collections(routers, name)
 
     apply(cluster_uri, name)
-    assert 3 <= len(begun) < len(KEYS)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(begun) == 3
     assert sharded_collections(routers, name) == KEYS
 
 
@@ -286,7 +302,8 @@ async def test_count_has_feedback_that_another_router_has_just_stored_on_another
     apply(cluster_uri, name)
     move_upper_part(routers, name, "feedback", dict.fromkeys(KEYS["feedback"], MinKey()) | {"project_id": PROJECT})
     # The shard with the calls routes for the first router.
-    reader, writer = (Database.open(running.uri_of(router), name) for router in (0, 1))
+    uris = map(running.uri_of, (0, 1))
+    reader, writer = (Database.open(uri, name, timeout_seconds=TIMEOUT / 3) for uri in uris)
     calls, feedback = CallsStore(reader), FeedbackStore(writer)
     await filled(reader)
     for number in range(20):
@@ -305,7 +322,8 @@ async def test_count_behind_refs_has_rows_that_another_router_has_just_stored_on
     for collection in ("tables", "table_chunks", "table_rows"):
         # The project's first range, before all ids, stays on the shard with the calls and objects.
         move_upper_part(routers, name, collection, {"project_id": PROJECT, "_id": f"{PROJECT}:"})
-    reader, writer = (Database.open(running.uri_of(router), name) for router in (0, 1))
+    uris = map(running.uri_of, (0, 1))
+    reader, writer = (Database.open(uri, name, timeout_seconds=TIMEOUT / 3) for uri in uris)
     calls, tables = CallsStore(reader), TablesStore(writer)
     await schema_version.mark_done(reader, schema_version.LATEST)
     rows = [{"q": number} for number in range(20)]
@@ -428,6 +446,14 @@ def cluster_findings(routers: Client, uri: str, name: str, *subjects: str) -> li
     return [each for each in check_cluster(routers, uri, settings) if not subjects or each.subject in subjects]
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let events and checks of the doctor take as long as a test may."""
+    monkeypatch.setattr(cluster_checks, "_MAX_EVENT_SECONDS", TIMEOUT)
+    for module in (cluster_checks, findings):
+        monkeypatch.setattr(module, "CHECK_SECONDS", TIMEOUT)
+
+
 def test_doctor_finds_nothing_on_a_sharded_cluster(cluster_uri: str, routers: Client, name: str) -> None:
     assert [each.level for each in cluster_findings(routers, cluster_uri, name, "sharding")] == [Level.WARNING]
     apply(cluster_uri, name)
@@ -484,6 +510,7 @@ def refused(running: Cluster, command: str, code: int, **options: Any) -> Iterat
     ],
     ids=["unknown user", "lacking role"],
 )
+@pytest.mark.usefixtures("patient")
 def test_doctor_names_the_members_that_refuse_its_user(
     running: Cluster, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch, code: int, repair: str
 ) -> None:
@@ -530,7 +557,23 @@ def test_user_with_a_certificate_is_created_without_a_password() -> None:
     )
 
 
+@pytest.mark.usefixtures("patient")
+def test_doctor_measures_a_late_event_again(
+    running: Cluster, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, late = cluster_checks._event_seconds, [None]
+    monkeypatch.setattr(cluster_checks, "_event_seconds", lambda *of: late.pop() if late else measure(*of))
+
+    with refused(running, "getParameter", 13) as uri:
+        [found] = cluster_findings(routers, uri, name, "events")
+
+    assert late == []
+    assert found.level is Level.OK
+    assert "the last event took" in found.text
+
+
 @pytest.mark.skipif(not IS_STAND_IN, reason="mongos answers these commands itself")
+@pytest.mark.usefixtures("patient")
 def test_doctor_checks_routers_and_events_without_the_role_cluster_monitor(
     running: Cluster, routers: Client, name: str
 ) -> None:
@@ -674,7 +717,7 @@ def user_uri(guarded_uri: str, user: str, roles: list[dict[str, str]]) -> str:
 def least(guarded_uri: str) -> Iterator[tuple[str, Database]]:
     """Yield a URI of a user with the role readWrite only, and a database opened by it."""
     uri = user_uri(guarded_uri, "least", [{"role": "readWrite", "db": "loomql"}])
-    database = Database.open(uri, "loomql", query_timeout_seconds=2 * TIMEOUT)
+    database = Database.open(uri, "loomql", TIMEOUT / 3, query_timeout_seconds=2 * TIMEOUT)
     yield uri, database
     database.close()
 

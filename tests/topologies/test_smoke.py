@@ -112,7 +112,7 @@ async def write(stage: Stage) -> None:
 
 async def left(stage: Stage) -> dict[str, int]:
     """Count what a purge has left of the demo."""
-    database = Database.open(stage.uris[0], stage.name)
+    database = Database.open(stage.uris[0], stage.name, timeout_seconds=TIMEOUT / 3)
     try:
         return await counted(database, PROJECT_ID)
     finally:

@@ -11,6 +11,7 @@ from stores.paging import PageRequest
 from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT, start
 from tests.topologies.cluster import Cluster
+from tests.waiting import TIMEOUT
 
 WRITES = 20
 
@@ -18,7 +19,8 @@ WRITES = 20
 @pytest.fixture(params=["", "?directConnection=true"])
 def through_other(running: Cluster, name: str, timings: Timings, request: pytest.FixtureRequest) -> Iterator[Database]:
     """Yield the database, opened through the second router."""
-    database = Database.open(running.uri_of(1) + request.param, name, timings=timings)
+    uri = running.uri_of(1) + request.param
+    database = Database.open(uri, name, timeout_seconds=TIMEOUT / 3, timings=timings)
     yield database
     database.close()
 

@@ -13,6 +13,7 @@ from stores.calls import CallsStore, messages
 from stores.senders.messages import Message, input_messages
 from tests.graphql_schema.conftest import Run
 from tests.stores.calls.builders import PROJECT, call_id, end, start
+from tests.waiting import TIMEOUT
 
 PARTS = """
     parts {
@@ -199,34 +200,25 @@ async def test_too_many_parts_are_an_error(run: Run, calls: CallsStore) -> None:
 async def test_messages_of_the_largest_call_leave_the_event_loop_free(
     run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: list[threading.Thread] = []
+    loop, thread_of_loop = asyncio.get_running_loop(), threading.current_thread()
+    turns: list[bool] = []
 
     def read_here(*given: Any) -> list[Message]:
-        threads.append(threading.current_thread())
+        assert threading.current_thread() is not thread_of_loop
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        turns.append(turned.wait(TIMEOUT))
         return input_messages(*given)
 
     monkeypatch.setattr(messages, "input_messages", read_here)
     sent = [{"role": "user", "content": "x" * 100_000} for _ in range(38)]
     await calls.write([start(1, inputs={"messages": sent})])
-    longest, stop = 0.0, False
 
-    async def watch() -> None:
-        nonlocal longest
-        loop = asyncio.get_running_loop()
-        while not stop:
-            before = loop.time()
-            await asyncio.sleep(0.001)
-            longest = max(longest, loop.time() - before)
-
-    watching = asyncio.create_task(watch())
     found = await read(run, first=1)
-    stop = True
-    await watching
 
     assert found["messages"] == [said("x" * 100_000)]
-    assert longest < 0.5
-    assert threads
-    assert threading.current_thread() not in threads
+    assert turns
+    assert all(turns)
 
 
 async def test_list_of_calls_has_equal_messages_as_single_calls(run: Run, calls: CallsStore) -> None:

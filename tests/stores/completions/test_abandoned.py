@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
+from datetime import datetime
+from functools import partial, partialmethod
 
 import pytest
 
@@ -46,12 +47,19 @@ async def test_running_call_is_not_ended_by_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A slow machine renews this lease in time.
-    monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=5))
+    monkeypatch.setattr(store, "TrackedCall", partial(TrackedCall, lease_seconds=60))
+    monkeypatch.setattr(Lease, "keep", partialmethod(Lease.keep, pause_seconds=0.2))
+    ends = set[datetime]()
+
+    async def is_renewed_thrice() -> bool:
+        assert await completions.find_abandoned() == []
+        [lease] = [lease async for lease in database.leases.find({"_id": {"$regex": "^completions:"}})]
+        ends.add(lease["held_until"])
+        return len(ends) > 3
+
     creating = asyncio.create_task(completions.create(PROJECT, INPUTS))
     await until(lambda: bool(stand_in.requests))
-    for _ in range(12):
-        await asyncio.sleep(0.5)
-        assert await completions.find_abandoned() == []
+    await until_found(is_renewed_thrice)
     stand_in.is_released = True
 
     assert (await kept(calls, (await creating).call_id))["status"] == "success"
@@ -72,7 +80,7 @@ async def test_lease_is_restored_after_a_long_failure_of_the_database(
     await until(lambda: bool(stand_in.requests))
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "advance", away)
-        await asyncio.sleep(2 * 0.6)
+        await until_found(completions.find_abandoned)
         abandoned = await completions.find_abandoned()
 
     assert len(abandoned) == 1

@@ -13,7 +13,7 @@ from stores.errors import BadInputError, PayloadTooLargeError
 from stores.senders.stream_assembly import AssembledCompletion
 from tests.stand_in_provider import KEY, USAGE, StandIn
 from tests.stores.completions.test_tracking import HELLO, PROJECT, kept
-from tests.waiting import until, until_found
+from tests.waiting import TIMEOUT, until, until_found
 
 MEGABYTE = 1024 * 1024
 
@@ -142,13 +142,14 @@ async def test_slow_reader_slows_the_provider_down(completions: CompletionsStore
     async with aclosing(completions.stream(PROJECT, {"model": "endless", "messages": HELLO})) as stream:
         for _ in range(3):
             await anext(stream)
-        await asyncio.sleep(1)
-        sent = stand_in.sent_chunks
-        await asyncio.sleep(0.5)
-
-        # The sockets' buffers hold the sent chunks, some megabytes at most each, and the provider sends no more.
-        assert stand_in.sent_chunks == sent
-        assert sent * 10_000 < 7 * MEGABYTE
+        sent = readings = 0
+        async with asyncio.timeout(TIMEOUT):
+            while readings < 5:
+                await asyncio.sleep(0.2)
+                readings = readings + 1 if 0 < sent == stand_in.sent_chunks else 0
+                sent = stand_in.sent_chunks
+                # The sockets' buffers hold the sent chunks, some megabytes at most each.
+                assert sent * 10_000 < 7 * MEGABYTE
 
 
 async def test_untracked_stream_stores_no_call(completions: CompletionsStore, database: Database) -> None:

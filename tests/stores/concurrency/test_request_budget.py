@@ -10,7 +10,7 @@ from stores.database import Database
 from stores.errors import PayloadTooLargeError, RateLimitedError, UnavailableError
 from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.waiting import loop_turns_during
+from tests.waiting import TIMEOUT, loop_turns_during
 
 ROOM = 100_000
 
@@ -97,7 +97,7 @@ async def test_chunked_large_requests_all_complete_without_blocking_small_ones()
                 await asyncio.sleep(0)
         ended.append(name)
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(TIMEOUT):
         await asyncio.gather(*(come_in_parts(name, 30) for name in "abcd"), come_in_parts("small", 3))
 
     assert sorted(ended) == ["a", "b", "c", "d", "small"]

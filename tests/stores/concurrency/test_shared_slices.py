@@ -4,6 +4,8 @@ import asyncio
 import time
 from time import monotonic
 
+import pytest
+
 from stores.concurrency import time_slices
 from stores.concurrency.time_slices import SharedTimeSlices
 
@@ -46,12 +48,19 @@ async def test_waiters_run_in_fifo_order() -> None:
     assert done == [0, *range(100), *range(100), *range(1, 100)]
 
 
-async def test_time_slice_runs_as_many_waiters_as_fit() -> None:
-    turns, done = SharedTimeSlices(seconds=20 * PIECE), list[int]()
+async def test_time_slice_runs_as_many_waiters_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, now = SharedTimeSlices(seconds=20), 0
+    monkeypatch.setattr(time_slices, "monotonic", lambda: now)
 
-    await asyncio.gather(*(work(turns, name, done) for name in range(200)))
+    async def work_by_this_clock() -> None:
+        nonlocal now
+        for _ in range(3):
+            await turns.acquire()
+            now += 1
 
-    assert 2 <= turns._batch_size <= 20
+    await asyncio.gather(*(work_by_this_clock() for _ in range(200)))
+
+    assert turns._batch_size == 20
 
 
 async def test_cancelled_waiter_takes_no_time_slice() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from stores.database.driver import ThreadPool, run_in_driver_thread
-from tests.waiting import until
+from tests.waiting import TIMEOUT, until
 
 PLACE: ContextVar[str] = ContextVar("PLACE", default="nowhere")
 
@@ -31,20 +31,20 @@ async def test_exception_is_raised_in_the_waiting_task() -> None:
 
 
 async def test_most_recently_used_idle_thread_is_reused() -> None:
-    together = threading.Barrier(6)
+    pool, together = ThreadPool(6), threading.Barrier(6)
 
     def meet() -> int:
-        together.wait(10)
+        together.wait(TIMEOUT)
         return threading.get_ident()
 
-    there = await asyncio.gather(*(run_in_driver_thread(meet) for _ in range(6)))
+    there = await asyncio.gather(*(pool.run(meet) for _ in range(6)))
     used = set()
     for _ in range(50):
-        used.add(await run_in_driver_thread(threading.get_ident))
-        await asyncio.sleep(0.001)
+        await until(lambda: len(pool._idle) == 6)
+        used.add(await pool.run(threading.get_ident))
 
     assert len(set(there)) == 6
-    assert len(used) <= 3  # a busy machine may let a thread become idle only after the next task has begun
+    assert len(used) == 1
 
 
 async def test_idle_thread_keeps_no_result() -> None:

@@ -328,13 +328,13 @@ async def test_repeated_image_is_one_file(images: ImagesStore, files: FilesStore
 
 async def test_concurrent_image_requests_are_limited(images: ImagesStore, stand_in: StandIn) -> None:
     work = [
-        asyncio.create_task(images.create(PROJECT, ImageInputs("slow-0.5", "a weft")))
-        for _ in range(MAX_CONCURRENT + 2)
+        asyncio.create_task(images.create(PROJECT, ImageInputs("held", "a weft"))) for _ in range(MAX_CONCURRENT + 2)
     ]
 
     await until(lambda: len(stand_in.requests) == MAX_CONCURRENT)
     await asyncio.sleep(0.1)
     assert len(stand_in.requests) == MAX_CONCURRENT
+    stand_in.is_released = True
     made = await asyncio.gather(*work)
 
     assert len(stand_in.requests) == MAX_CONCURRENT + 2

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import signal
 import sys
 from contextlib import aclosing
 from typing import Any
@@ -281,13 +282,15 @@ async def test_backfill_resumes_after_a_kill(mongodb_uri: str, database: Databas
     fresh = await fill(database)
     await age(database)
     script = """
-import asyncio, sys
+import asyncio, os, signal, sys
 from stores.database import Database
 from stores.migrations.calls_backfill import CallsBackfill
 async def run():
-    upgrade = CallsBackfill(Database.open(sys.argv[1], sys.argv[2]), step=5, lease_seconds=1)
+    upgrade = CallsBackfill(Database.open(sys.argv[1], sys.argv[2], timeout_seconds=60), step=5, lease_seconds=1)
     while progress := await upgrade.advance():
         print(progress.looked_at, flush=True)
+        if progress.looked_at == 20:
+            asyncio.get_running_loop().call_later(0.005, os.kill, os.getpid(), signal.SIGKILL)
 asyncio.run(run())
 """
     name = database.calls.database.name
@@ -296,8 +299,7 @@ asyncio.run(run())
     )
     assert child.stdout is not None
     printed = [int(await child.stdout.readline()) for _ in range(4)]
-    child.kill()
-    await child.wait()
+    assert await child.wait() == -signal.SIGKILL
     killed = await all_calls(database)
 
     later = CallsBackfill(database, step=50)

@@ -1,6 +1,7 @@
 """Tests of purges of whole projects, with concurrent writers and purgers and with purgers that die."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -213,23 +214,33 @@ async def test_writes_to_a_project_being_purged_are_refused(database: Database, 
     assert await calls.count(PROJECT) == 1
 
 
-@pytest.mark.timings(registry_lag_seconds=1)
-async def test_purge_waits_for_processes_unaware_of_its_mark(database: Database, purges: PurgesStore) -> None:
+@pytest.fixture
+def forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that moves the process's clock forward by the time that a purge waits for writers."""
+    now = times.now
+    return lambda: monkeypatch.setattr(times, "now", lambda: now() + 600 * times.SECOND)
+
+
+@pytest.mark.timings(registry_lag_seconds=600, write_margin_seconds=0)
+async def test_purge_waits_for_processes_unaware_of_its_mark(
+    database: Database, purges: PurgesStore, forward: Callable[[], None]
+) -> None:
     calls = CallsStore(database)
     await calls.write([start(1)])
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
     await until_found(purges.unfinished)
 
     await calls.write([start(2)])  # by a process that checked the register earlier
+    forward()
     report = await purging
 
     assert report.removed.calls == 2
     assert await counted(database, PROJECT) == {}
 
 
-@pytest.mark.timings(registry_lag_seconds=100, write_margin_seconds=-95)  # a wait of five seconds in total
+@pytest.mark.timings(registry_lag_seconds=600, write_margin_seconds=0)
 async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
-    database: Database, purges: PurgesStore
+    database: Database, purges: PurgesStore, forward: Callable[[], None]
 ) -> None:
     calls = CallsStore(database)
     await fill(database, PROJECT)
@@ -240,12 +251,13 @@ async def test_existing_data_is_deleted_before_the_wait_and_new_data_after(
     assert report
     assert report.waits_until
     assert report.removed == Removed(calls=3, feedback=2, objects=3, tables=1, table_rows=5, files=2, costs=1)
-    assert report.waits_until == report.started_at + 5_000_000
+    assert report.waits_until == report.started_at + 600 * times.SECOND
     assert not report.is_done
     left = await counted(database, PROJECT)
     assert not left.keys() & {"calls", "feedback", "objects", "tables", "table_rows", "files", "files.chunks"}
     await calls.write([start(5), end(5)])  # by a process that checked the register earlier
     await FilesStore(database).create_all(PROJECT, [NewFile.of(b"a")])  # a purged file is stored again
+    forward()
     done = await purging
 
     assert (done.is_done, done.removed.calls, done.removed.files, done.waits_until) == (True, 4, 3, None)

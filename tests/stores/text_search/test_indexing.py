@@ -21,6 +21,7 @@ from stores.text_search.indexing import Indexer, index_lease
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.text_search.conftest import Found, Index, Search
 from tests.waiting import until_found
+from tests.watching import until_subscribed
 
 
 async def store_some(calls: CallsStore, first: int = 1, last: int = 4) -> None:
@@ -106,11 +107,11 @@ async def test_calls_without_a_start_are_found_after_it_arrives(calls: CallsStor
     assert await found("heddle") == [9]
 
 
-@pytest.mark.timings(registry_lag_seconds=3, write_margin_seconds=0)
+@pytest.mark.timings(registry_lag_seconds=600, write_margin_seconds=0)
 async def test_write_missed_by_the_indexer_is_found_once_the_index_is_ready(
-    calls: CallsStore, database: Database, store: TextSearchStore, search: Search
+    calls: CallsStore, database: Database, store: TextSearchStore, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Check writers that have just registered the project; for ten seconds they do not check if it has an index."""
+    """Check writers that have just registered the project; for ten minutes they do not check if it has an index."""
     await store_some(calls)
 
     await store.set_index(PROJECT, is_on=True)
@@ -123,7 +124,9 @@ async def test_write_missed_by_the_indexer_is_found_once_the_index_is_ready(
     assert (await search("weft")).method is Method.SCAN
     assert await marks(database) == {1: "", **dict.fromkeys((2, 3, 4), "search_due"), 7: ""}
     assert PROJECT not in await store.due()
-    await until_found(store.due)
+    later = times.now() + 600 * times.SECOND
+    monkeypatch.setattr(times, "now", lambda: later)
+    assert PROJECT in await store.due()
     await store.work(PROJECT, pause=0)
     assert ((await search("weft")).method, len((await search("weft")).rows)) == (Method.INDEX, 5)
     assert len((await search("heddle", Method.INDEX)).rows) == 1
@@ -398,7 +401,7 @@ async def test_indexing_sends_no_events(calls: CallsStore, index: Index) -> None
     await store_some(calls)
     events = calls.events(PROJECT, ["id"])
     first = asyncio.ensure_future(anext(events))
-    await asyncio.sleep(0.5)
+    await until_subscribed(calls)
 
     await index()
     await store_some(calls, 9, 9)

@@ -5,13 +5,15 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import ConnectionFailure
 
 from app.embedded_mongod import embedded_mongod
 from stores.calls import CallsFilter, CallsStore
@@ -26,6 +28,8 @@ from tests.waiting import TIMEOUT, Turns, another_task, until
 from tests.watching import cursors_over
 
 OTHER = "acme/other"
+
+_R = TypeVar("_R")
 
 
 @pytest.fixture
@@ -340,27 +344,27 @@ async def own_database(commands: Commands) -> AsyncIterator[Database]:
         database.close()
 
 
-async def kill(database: Database) -> None:
-    """Kill the mongod without a clean shutdown."""
-    status = await database.calls.database.command("serverStatus")
-    os.kill(status["pid"], signal.SIGKILL)
-
-
-async def write_surely(calls: CallsStore, number: int) -> None:
-    """Retry a write until it is stored; a repeated write changes nothing."""
+async def surely(work: Callable[[], Awaitable[_R]]) -> _R:
+    """Repeat some work until the database is available; a repeated write of a call changes nothing."""
     async with asyncio.timeout(TIMEOUT):
         while True:
             try:
-                return await calls.write([start(number)])
-            except UnavailableError:
+                return await work()
+            except (UnavailableError, ConnectionFailure):
                 await asyncio.sleep(0.1)
 
 
+async def kill(database: Database) -> None:
+    """Kill the mongod without a clean shutdown."""
+    status = await surely(partial(database.calls.database.command, "serverStatus"))
+    os.kill(status["pid"], signal.SIGKILL)
+
+
 async def test_each_event_is_delivered_once_though_mongod_is_killed(own_database: Database, commands: Commands) -> None:
-    calls, stream = CallsStore(own_database), FanOut(own_database, await cursors_over(own_database))
+    calls, stream = CallsStore(own_database), FanOut(own_database, await surely(partial(cursors_over, own_database)))
     async with reading(stream) as subscriber:
         for number in range(60):
-            await write_surely(calls, number)
+            await surely(partial(calls.write, [start(number)]))
             if number % 30 == 10:
                 await kill(own_database)
 

@@ -550,39 +550,45 @@ async def test_purged_project_deletes_its_runs(stores: Stores, stand_in: StandIn
         assert await collection.count_documents({}) == 0
 
 
-async def progress_of(runs: EvaluationRunsStore, call_id: str) -> list[Status]:
-    return [status async for status in runs.progress(PROJECT, call_id)]
+async def progress_of(runs: EvaluationRunsStore, call_id: str, seen: list[Status] | None = None) -> list[Status]:
+    """Return all statuses of a run; they are added to `seen` as they come."""
+    seen = [] if seen is None else seen
+    async for status in runs.progress(PROJECT, call_id):
+        seen.append(status)
+    return seen
 
 
 async def test_progress_is_sent_on_change_until_the_end(
     stores: Stores, stand_in: StandIn, database: Database, providers: EnvironmentProviders
 ) -> None:
-    call_id = await order(stores, judged=False)
-    stand_in.reply = None
-    watcher = asyncio.create_task(progress_of(Stores(database, providers).evaluation_runs, call_id))
-    await asyncio.sleep(0.2)
-    evaluation = await orders.evaluation(stores, [], MANY)
-    slow = await stores.evaluation_runs.start(PROJECT, evaluation, await orders.model(stores, "slow-0.2"))
-    slowly = asyncio.create_task(progress_of(stores.evaluation_runs, slow))
+    few, seen, permits = MANY[:3], list[Status](), threading.Semaphore(0)
 
-    await asyncio.gather(*(stores.evaluation_runs.execute(PROJECT, each) for each in (call_id, slow)))
+    def permitted(_body: Body) -> None:
+        permits.acquire(timeout=TIMEOUT)
 
-    statuses = await watcher
-    assert statuses[0] == StillRunning(0, len(MANY))
-    assert isinstance(statuses[-1], Complete)
-    statuses = await slowly
-    completed = [status.completed_rows for status in statuses if isinstance(status, StillRunning)]
+    stand_in.reply = Grader(before=permitted)
+    call_id = await order(stores, few, judged=False)
+    watcher = asyncio.create_task(progress_of(Stores(database, providers).evaluation_runs, call_id, seen))
+
+    async with under_way(stores, call_id) as work:
+        for number in range(len(few)):
+            await until(lambda: seen[-1:] == [StillRunning(number, len(few))])  # noqa: B023 -- awaited at once
+            permits.release()
+        await work
+    await watcher
+
+    completed = [status.completed_rows for status in seen if isinstance(status, StillRunning)]
     assert completed == sorted(set(completed))
-    assert len(completed) >= 3
-    assert isinstance(statuses[-1], Complete)
-    assert await progress_of(stores.evaluation_runs, slow) == statuses[-1:]
+    assert isinstance(seen[-1], Complete)
+    assert await progress_of(stores.evaluation_runs, call_id) == seen[-1:]
 
 
 async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
     root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     await stores.calls.write([root])
-    reading = asyncio.create_task(progress_of(stores.evaluation_runs, str(root.id)))
-    await asyncio.sleep(0.2)
+    seen = list[Status]()
+    reading = asyncio.create_task(progress_of(stores.evaluation_runs, str(root.id), seen))
+    await until(lambda: len(seen) == 1)
     row = start(
         2,
         project_id=PROJECT,
@@ -592,7 +598,7 @@ async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
         inputs={"example": {"question": "Why?"}},
     )
     await stores.calls.write([row, end(2, project_id=PROJECT)])
-    await asyncio.sleep(0.8)
+    await until(lambda: isinstance(seen[-1], StillRunning) and seen[-1].completed_rows == 1)
     await stores.calls.write([end(1, project_id=PROJECT, output={"score": 1})])
 
     first, *_, before, last = await reading
@@ -639,5 +645,5 @@ async def test_progress_subscriber_is_notified_of_shutdown(stores: Stores) -> No
     await stores.close()
 
     with pytest.raises(UnavailableError, match="the server is shutting down"):
-        await asyncio.wait_for(watcher, 1)
+        await asyncio.wait_for(watcher, TIMEOUT)
     await until_found(lambda: stores.evaluation_runs.available_runs(1))
