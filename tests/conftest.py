@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
@@ -42,7 +41,6 @@ from tests.shared_by_workers import (
     temporary_mongodb,
 )
 from tests.stand_in_provider import KEY, Reply, StandIn, stand_in_server
-from tests.waiting import TIMEOUT
 
 CLIENTS_REQUIRED = "LOOMQL_REQUIRE_CLIENTS"
 _HOUSE = "tests/test_house.py"
@@ -104,8 +102,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "timings(**seconds): Fields that differ in the fixture `timings`.")
     config.addinivalue_line("markers", "server_settings(**settings): The settings of the server that tests share.")
-    for step in ("connect", "read", "write", "pool"):
-        setattr(DEFAULT_TIMEOUT_CONFIG, step, TIMEOUT)  # httpx waits for five seconds, too few for a slow machine
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,4 +1,4 @@
-"""Tests of the test run itself: its one mongod, and the fast lane."""
+"""Tests of the test run itself: its one mongod, the databases that tests reuse, and the fast lane."""
 
 import contextlib
 import multiprocessing

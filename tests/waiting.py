@@ -1,4 +1,4 @@
-"""Functions that wait for conditions that send no notification, and let others wait."""
+"""Functions that wait for conditions, and one that makes other writers wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,6 +9,9 @@ from stores.database import Database
 
 TIMEOUT = 180
 """Seconds that a test waits before it fails; enough for a slow machine."""
+
+DATABASE_TIMEOUT = TIMEOUT / 3
+"""Timeout of a database that a test does not lose, in seconds: an operation may need several of them in one test."""
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -27,7 +30,7 @@ async def until_found(ask: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def held(database: Database, call_id: str) -> AsyncIterator[None]:
-    """Hold a call in a transaction until the block ends: what changes the call cannot end before."""
+    """Hold a call in a transaction until the block ends: no write that changes it ends before the block does."""
     async with await database.calls.database.client.start_session() as session:
         session.start_transaction()
         await database.calls.update_one({"id": call_id}, {"$set": {"op_name": "held"}}, session=session)

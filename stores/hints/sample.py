@@ -29,6 +29,9 @@ _MAX_NAME_LENGTH: Final = 300
 _MAX_CACHED: Final = 300
 """Maximum parts of samples in the cache."""
 
+_EMPTY_SECONDS: Final = 1.0
+"""Time for which a part without calls is reused: MongoDB may have been too slow for its first batch only once."""
+
 _MAX_READS: Final = 2
 """Samples that a process reads at a time; meanwhile other empty results get hints from cached samples only."""
 
@@ -104,14 +107,11 @@ def is_missing(types: Counter[str]) -> bool:
 
 
 class SampleReader:
-    """Reads samples, caches them for ten seconds, and limits concurrent reads.
-
-    The cache keeps no part without calls: the time limit may have ended its first batch.
-    """
+    """Reads samples, caches them for ten seconds, and limits concurrent reads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: dict[tuple[object, ...], tuple[float, object]] = {}
+        self._cache: dict[tuple[object, ...], tuple[float, Types | Names | Paths]] = {}
         self._reads = 0
 
     async def read(self, project_id: str, requested: Mapping[Path, Access]) -> Sample | None:
@@ -127,29 +127,29 @@ class SampleReader:
         try:
             if types is None or names is None:
                 types, names = await self._read_types_and_names(project_id, requested)
-                if types.calls:
-                    self._keep(types, project_id, wanted)
-                    self._keep(names, project_id)
+                self._keep(types, project_id, wanted)
+                self._keep(names, project_id)
             if types.lacks_paths and paths is None:
                 paths = await self._read_paths(project_id)
-                if paths.calls:
-                    self._keep(paths, project_id)
+                self._keep(paths, project_id)
         finally:
             self._reads -= 1
         return Sample(types, names, paths or Paths())
 
     def _cached(self, kind: type[_Part], *key: object) -> _Part | None:
         """Return a part of a sample from the cache, unless it has expired."""
-        kept_at, part = self._cache.get((kind, *key), (0.0, None))
-        is_fresh = monotonic() - kept_at < self._database.timings.sample_cache_seconds
-        return part if is_fresh and isinstance(part, kind) else None
+        entry = self._cache.get((kind, *key))
+        return entry[1] if entry and self._is_fresh(*entry) and isinstance(entry[1], kind) else None
 
-    def _keep(self, part: object, *key: object) -> None:
-        now, seconds = monotonic(), self._database.timings.sample_cache_seconds
-        self._cache = {each: entry for each, entry in self._cache.items() if now - entry[0] < seconds}
+    def _keep(self, part: Types | Names | Paths, *key: object) -> None:
+        self._cache = {each: entry for each, entry in self._cache.items() if self._is_fresh(*entry)}
         if len(self._cache) >= _MAX_CACHED:
             self._cache.clear()
-        self._cache[type(part), *key] = now, part
+        self._cache[type(part), *key] = monotonic(), part
+
+    def _is_fresh(self, kept_at: float, part: Types | Names | Paths) -> bool:
+        seconds = self._database.timings.sample_cache_seconds
+        return monotonic() - kept_at < (seconds if part.calls else min(seconds, _EMPTY_SECONDS))
 
     async def _read_types_and_names(self, project_id: str, requested: Mapping[Path, Access]) -> tuple[Types, Names]:
         types, ops, models = Types({path: Counter() for path in requested}), Counter[str](), Counter[str]()

@@ -34,6 +34,7 @@ from tests.browser.conftest import CHROMIUM_FLAGS
 from tests.free_ports import free_port
 from tests.installation import PythonInstallation
 from tests.stores.otel.messages import body, pairs
+from tests.waiting import TIMEOUT
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -310,7 +311,7 @@ def _phoenix(folder: Path) -> Iterator[str]:
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/healthz").is_success:
+                if httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=TIMEOUT).is_success:
                     break
             time.sleep(0.5)
         else:

@@ -142,7 +142,7 @@ async def main(url: str, watched: list[Watched]) -> None:
     sys.stdout.flush()
     expected = int(await loop.run_in_executor(None, sys.stdin.read))
     give_up = time.monotonic() + _LAST_SECONDS
-    while sum(map(len, arrived.values())) < expected and time.monotonic() < give_up:  # noqa: ASYNC110 -- an event would cost the watchers time that belongs to the server
+    while sum(map(len, arrived.values())) < expected and time.monotonic() < give_up:  # noqa: ASYNC110 -- the watchers leave the processor to the server
         await asyncio.sleep(_PAUSE_SECONDS)
     json.dump({call.decode(): times for call, times in arrived.items()}, sys.stdout)
 

@@ -111,7 +111,7 @@ async def main(order: dict[str, Any]) -> None:
     async with sending(order) as send, asyncio.TaskGroup() as writing:
         writer = Writer(send, order["whole"])
         began = time.monotonic()
-        while (elapsed := time.monotonic() - began) < order["seconds"] or not number:
+        while (elapsed := time.monotonic() - began) < order["seconds"] or not number:  # one batch also after a pause
             batch: list[Pair] = []
             while number < elapsed * order["rate"] and len(batch) < order["batch"]:
                 watched = order["watched"][number % len(order["watched"])]

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from app.demo import PROJECT_ID as PROJECT
+from tests.waiting import TIMEOUT
 
 LOG_CALL = """
 mutation ($start: StartedCallSchemaForInsert!) { callCreateBatch(batch: [{ start: $start }]) { __typename } }
@@ -62,7 +63,7 @@ class DemoCalls:
 @asynccontextmanager
 async def demo_calls(url: str) -> AsyncIterator[DemoCalls]:
     """Yield an empty set of calls, and delete the calls that the test adds."""
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT) as http:
         calls = DemoCalls(http)
         try:
             yield calls

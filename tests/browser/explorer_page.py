@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 
 from app.demo import PROJECT_ID
+from tests.waiting import TIMEOUT
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page, Request
@@ -100,7 +101,7 @@ class ExplorerPage:
 
 async def ask(url: str, query: str, /, **variables: Any) -> Any:
     """Return the data of a GraphQL operation."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         answer = (await client.post(f"{url}/graphql", json={"query": query, "variables": variables})).json()
     assert "errors" not in answer, answer["errors"]
     return answer["data"]
@@ -121,7 +122,7 @@ async def log(url: str, project: str, **call: Any) -> dict[str, str]:
     text = json.dumps({"query": LOG, "variables": {"call": whole}})
     levels = 1_000
     text = text.replace(json.dumps(DEEP), '{"a":' * levels + "0" + "}" * levels)
-    async with httpx.AsyncClient(headers={"Content-Type": "application/json"}) as client:
+    async with httpx.AsyncClient(headers={"Content-Type": "application/json"}, timeout=TIMEOUT) as client:
         answer = (await client.post(f"{url}/graphql", content=text)).json()
     assert "errors" not in answer, answer["errors"]
     return dict(answer["data"]["callCreate"])

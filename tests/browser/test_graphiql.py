@@ -13,6 +13,7 @@ import pytest
 
 from tests.browser.demo_calls import DELETE_CALL, END_CALL, LOG_CALL, RENAME_CALL, demo_calls
 from tests.browser.graphiql_page import GraphiqlPage, until
+from tests.waiting import TIMEOUT
 
 # On a busy machine the sample may contain fewer than 1,000 calls.
 MISSPELT = r"No call among the newest [0-9,]+ has inputs\.modle\. inputs\.model occurs in [0-9]+ of "
@@ -108,7 +109,7 @@ async def test_weave_sdk_link_opens_a_tab_with_a_query_of_the_call(
 ) -> None:
     graphiql = graphiql_tab
     query = '{ calls(projectId: "demo/assistant", first: 2) { nodes { id traceName } } }'
-    async with httpx.AsyncClient(base_url=demo_server_url) as client:
+    async with httpx.AsyncClient(base_url=demo_server_url, timeout=TIMEOUT) as client:
         calls = (await client.post("/graphql", json={"query": query})).json()["data"]["calls"]["nodes"]
 
     # The first link opens GraphiQL for the first time; the second one finds the tabs that the page has kept.
@@ -298,7 +299,7 @@ async def test_subscription_shows_changes_by_other_clients(new_tab: GraphiqlPage
     async with graphiql.page.expect_websocket() as websocket:
         await graphiql.run()
     # The subscription starts after its socket is open, so the test logs calls until one appears.
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
 
         async def log_a_call_and_look() -> dict[str, Any]:
             sent = await http.post(

@@ -12,6 +12,7 @@ from tests.clients.conftest import GENERATOR, Life
 from tests.clients.guides import PYTHON, TYPESCRIPT
 from tests.installation import ROOT
 from tests.stores.calls.builders import PROJECT
+from tests.waiting import TIMEOUT
 
 FILES = '{{ filesStats(projectId: "{}") {{ count totalSizeBytes }} }}'
 
@@ -119,7 +120,7 @@ async def test_programs_log_find_watch_and_resume_after_a_server_is_killed(
             for project, program in zip(projects, programs, strict=True):
                 await end_call(calls, await log_and_find(program), project)
                 await see_end(program)
-            async with httpx.AsyncClient() as http:
+            async with httpx.AsyncClient(timeout=TIMEOUT) as http:
                 uploaded = await http.get(server.url, params={"query": FILES.format(f"{PROJECT}-python")})
             server.process.kill()
         for project in projects:

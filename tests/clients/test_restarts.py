@@ -47,7 +47,7 @@ async def test_clients_resume_after_a_server_is_killed(node: Node, life: Life, c
     async with AsyncExitStack() as stack:
         with life() as server:
             ws = server.url.replace("http", "ws", 1)
-            async with httpx.AsyncClient() as http:
+            async with httpx.AsyncClient(timeout=TIMEOUT) as http:
                 answered = (await http.post(server.url, json={"query": CURSOR})).json()
             place = (WATCH, PROJECT, answered["data"]["callEventsCursor"])
             by_ws = await stack.enter_async_context(watcher(node, "graphql-ws", ws, *place))

@@ -29,7 +29,7 @@ def client(
     stand_in.reply = lambda _body: WEFT
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     app = create_app(settings, replace(DEFAULT_TIMINGS, sample_read_seconds=30, hints_seconds=60))
-    with live_server(app) as address, httpx.Client(base_url=f"http://{address}") as client:
+    with live_server(app) as address, httpx.Client(base_url=f"http://{address}", timeout=TIMEOUT) as client:
         yield client
 
 

@@ -170,7 +170,10 @@ async def test_watch_command_receives_events(client: httpx.Client, calls: CallsS
     [command] = [words for words in page("how-to/live").commands if words[0] == "curl"]
     body = json.loads(command[-1])
 
-    async with httpx.AsyncClient(base_url=client.base_url) as watcher, streaming(watcher, **body) as events:
+    async with (
+        httpx.AsyncClient(base_url=client.base_url, timeout=TIMEOUT) as watcher,
+        streaming(watcher, **body) as events,
+    ):
         event = (await first_of(events, calls, PROJECT_ID))["data"]["callEvents"]
 
     assert event["type"] == "STARTED"
@@ -184,7 +187,7 @@ async def test_list_and_later_events_continue_from_one_cursor(client: httpx.Clie
 
     after = {"after": listed["callEventsCursor"]}
     async with (
-        httpx.AsyncClient(base_url=client.base_url) as watcher,
+        httpx.AsyncClient(base_url=client.base_url, timeout=TIMEOUT) as watcher,
         streaming(watcher, page("how-to/live").containing("after: $after"), variables=after) as events,
     ):
         event = (await next_of(events))["data"]["callEvents"]
@@ -217,7 +220,7 @@ def test_example_image_is_available_at_its_url(client: httpx.Client) -> None:
 
 
 async def test_example_completion_streams(client: httpx.Client) -> None:
-    async with httpx.AsyncClient(base_url=client.base_url) as watcher:
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=TIMEOUT) as watcher:
         results = results_of(await all_of(watcher, page("how-to/completions").containing("completionsCreateStream")))
 
     started, *chunks, finished = [result["data"]["completionsCreateStream"] for result in results]

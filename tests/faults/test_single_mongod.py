@@ -23,7 +23,7 @@ from tests.faults.invariant import SIZES, broken
 from tests.faults.trial import Trial
 from tests.faults.writers.tables import CREATE
 from tests.stores.files.streams import stored_counts
-from tests.waiting import TIMEOUT, until_found
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT, until_found
 
 PART = bytes(range(256)) * (CHUNK_BYTES // 256)
 
@@ -45,7 +45,7 @@ async def test_fault_loses_no_data(single: tuple[Alone, Trial], fault: Fault) ->
 @pytest.fixture
 async def database(single: tuple[Alone, Trial]) -> AsyncIterator[Database]:
     """Open the server's database directly."""
-    database = Database.open(single[1].uri, "loomql", timeout_seconds=TIMEOUT / 3)
+    database = Database.open(single[1].uri, "loomql", timeout_seconds=DATABASE_TIMEOUT)
     yield database
     database.close()
 
@@ -97,7 +97,6 @@ async def test_sweep_deletes_rows_of_a_table_cut_off_by_a_kill(single: tuple[Alo
     client = FaultsClient(server.url, project["project_id"])
     await client.ask(CREATE, rows=rows[:100])
     client.server_may_go = True
-    client.retry_until = monotonic() + TIMEOUT
     writing = asyncio.create_task(client.ask(CREATE, rows=rows))
 
     async def has_more() -> bool:
@@ -110,6 +109,7 @@ async def test_sweep_deletes_rows_of_a_table_cut_off_by_a_kill(single: tuple[Alo
         await writing
     server.start()
     await asyncio.to_thread(server.wait_until_up)
+    client.retry_until = monotonic() + TIMEOUT
     # then
     assert await broken(single[1].uri, client) == []
     assert await TablesStore(database).sweep(silent_seconds=0) == 1

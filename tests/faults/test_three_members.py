@@ -16,7 +16,7 @@ from tests.faults import faults
 from tests.faults.stage import Three
 from tests.faults.watching import watched
 from tests.stores.calls.builders import call_id, end, start
-from tests.waiting import TIMEOUT, until
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT, until
 
 CALLS = 200
 SUMMARY = {"usage": {"gpt-4o": {"prompt_tokens": 1_000, "completion_tokens": 7, "requests": 1}}}
@@ -64,7 +64,7 @@ async def test_server_restarts_lose_no_data_and_every_ordered_evaluation_finishe
 
 async def test_migration_interrupted_repeatedly_fills_in_every_call(stage: Three) -> None:
     # given calls as an older version stored them
-    with closing(Database.open(stage.uri, "upgraded", timeout_seconds=TIMEOUT / 3)) as database:
+    with closing(Database.open(stage.uri, "upgraded", timeout_seconds=DATABASE_TIMEOUT)) as database:
         await database.ensure_indexes()
         written = [start(number, thread_id="talk", turn_id=call_id(number)) for number in range(CALLS)]
         await CallsStore(database).write([*written, *(end(number, summary=SUMMARY) for number in range(CALLS))])

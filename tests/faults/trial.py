@@ -12,14 +12,14 @@ from time import monotonic
 from stores.database import Database
 from stores.files import FilesStore
 from stores.tables import TablesStore
-from tests.faults.client import FaultsClient
+from tests.faults.client import TIMEOUT_SECONDS, FaultsClient
 from tests.faults.evaluations import Evaluations, EvaluationsWriter
 from tests.faults.faults import Fault
 from tests.faults.invariant import broken
 from tests.faults.serving import Serving
 from tests.faults.surplus import surplus
 from tests.faults.writers import MORE_WRITERS, WRITERS, Writer
-from tests.waiting import TIMEOUT, until
+from tests.waiting import DATABASE_TIMEOUT, until
 
 _projects = itertools.count(1)
 
@@ -83,7 +83,7 @@ class Trial:
                 stopped.set()
             client.server_may_go = False
             seen, longest = client.seen.copy(), client.longest_seconds
-            client.retry_until = monotonic() + TIMEOUT
+            client.retry_until = monotonic() + TIMEOUT_SECONDS
             lost = [sentence for writer in writers async for sentence in writer.lost()]
             lost += await self.broken(client)
             lost += surplus(self.uri, client.project_id, writers)
@@ -106,7 +106,7 @@ class Trial:
             return []
         lost = await self.evaluations.lost()
         client = FaultsClient(self.server.url, self.evaluations.project_id)
-        client.retry_until = monotonic() + TIMEOUT
+        client.retry_until = monotonic() + TIMEOUT_SECONDS
         try:
             return [*lost, *await broken(self.uri, client)]
         finally:
@@ -115,7 +115,7 @@ class Trial:
     async def broken(self, client: FaultsClient) -> list[str]:
         """Return the broken invariants before and after a sweep of interrupted uploads."""
         before = await broken(self.uri, client)
-        database = Database.open(self.uri, "loomql", timeout_seconds=TIMEOUT / 3)
+        database = Database.open(self.uri, "loomql", timeout_seconds=DATABASE_TIMEOUT)
         await FilesStore(database).sweep(silent_seconds=0)
         await TablesStore(database).sweep(silent_seconds=0)
         left = await database.file_uploads.count_documents({}) + await database.table_uploads.count_documents({})

@@ -13,6 +13,7 @@ import pytest
 from app.server.application import create_app
 from app.settings import Settings
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 HTML = {"accept": "text/html"}
 MUTATION = 'mutation { ensureProjectExists(entity: "cop", project: "arrested") { projectName } }'
@@ -37,7 +38,7 @@ def closed(mongodb_uri: str) -> Iterator[str]:
 
 
 def ask(address: str, query: str) -> Any:
-    return httpx.post(f"{address}/graphql", json={"query": query}).json()
+    return httpx.post(f"{address}/graphql", json={"query": query}, timeout=TIMEOUT).json()
 
 
 def codes(answer: Any) -> list[str]:
@@ -52,7 +53,7 @@ def test_more_aliases_than_the_limit_are_refused(address: str) -> None:
 
 
 def test_array_of_operations_is_refused(address: str) -> None:
-    response = httpx.post(f"{address}/graphql", json=[{"query": "{ __typename }"}] * 10)
+    response = httpx.post(f"{address}/graphql", json=[{"query": "{ __typename }"}] * 10, timeout=TIMEOUT)
 
     assert response.status_code == 400
     assert codes(response.json()) == ["BAD_USER_INPUT"]
@@ -95,7 +96,7 @@ def test_field_repeated_500_times_is_refused_as_too_complex(address: str) -> Non
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
 def test_mutation_by_get_is_refused(address: str, accept: str) -> None:
-    response = httpx.get(f"{address}/graphql", params={"query": MUTATION}, headers={"accept": accept})
+    response = httpx.get(f"{address}/graphql", params={"query": MUTATION}, headers={"accept": accept}, timeout=TIMEOUT)
 
     assert response.status_code == 405
     assert ask(address, PROJECTS)["data"] == {"projects": {"nodes": []}}
@@ -111,7 +112,7 @@ def test_mutation_by_get_is_refused(address: str, accept: str) -> None:
     ids=["form", "text", "multipart"],
 )
 def test_form_post_without_preflight_is_refused(address: str, body: dict[str, Any]) -> None:
-    response = httpx.post(f"{address}/graphql", **body)
+    response = httpx.post(f"{address}/graphql", **body, timeout=TIMEOUT)
 
     assert response.status_code in {400, 403, 415}
     assert ask(address, PROJECTS)["data"] == {"projects": {"nodes": []}}
@@ -121,8 +122,8 @@ def test_query_by_get_is_not_readable_across_origins(address: str) -> None:
     """A query by GET changes nothing, so it needs no preflight."""
     query = {"query": "{ __typename }"}
 
-    own = httpx.get(f"{address}/graphql", params=query)
-    foreign = httpx.get(f"{address}/graphql", params=query, headers={"origin": "https://evil.example"})
+    own = httpx.get(f"{address}/graphql", params=query, timeout=TIMEOUT)
+    foreign = httpx.get(f"{address}/graphql", params=query, headers={"origin": "https://evil.example"}, timeout=TIMEOUT)
 
     assert own.json()["data"] == {"__typename": "Query"}
     assert "access-control-allow-origin" not in foreign.headers
@@ -130,11 +131,13 @@ def test_query_by_get_is_not_readable_across_origins(address: str) -> None:
 
 def test_graphiql_is_served_until_it_is_turned_off(address: str, closed: str) -> None:
     """GraphiQL shows no more than the API does, and runs with the rights of its user."""
-    assert httpx.get(f"{address}/graphql", headers=HTML).headers["content-type"].startswith("text/html")
-    response = httpx.get(f"{closed}/graphql", headers=HTML)
+    assert (
+        httpx.get(f"{address}/graphql", headers=HTML, timeout=TIMEOUT).headers["content-type"].startswith("text/html")
+    )
+    response = httpx.get(f"{closed}/graphql", headers=HTML, timeout=TIMEOUT)
     assert not response.headers["content-type"].startswith("text/html")
     for path in ("/graphiql/index.html", "/playground", "/console"):
-        assert httpx.get(f"{closed}{path}", headers=HTML).status_code == 404
+        assert httpx.get(f"{closed}{path}", headers=HTML, timeout=TIMEOUT).status_code == 404
 
 
 def test_schema_is_returned_until_introspection_is_turned_off(address: str, closed: str) -> None:
@@ -153,7 +156,9 @@ def test_fields_are_suggested_until_introspection_is_turned_off(address: str, cl
 
 
 def test_response_has_no_trace_of_its_implementation(address: str) -> None:
-    response = httpx.post(f"{address}/graphql", json={"query": "{ __typename }"}, headers={"apollo-tracing": "1"})
+    response = httpx.post(
+        f"{address}/graphql", json={"query": "{ __typename }"}, headers={"apollo-tracing": "1"}, timeout=TIMEOUT
+    )
 
     assert set(response.json().get("extensions", {})) <= {"cost"}
 

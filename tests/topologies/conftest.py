@@ -8,7 +8,7 @@ from stores.database import Database
 from stores.timings import Timings
 from tests.database_pool import DatabasePool
 from tests.topologies.cluster import Client, Cluster, cluster
-from tests.waiting import TIMEOUT
+from tests.waiting import DATABASE_TIMEOUT
 
 
 @pytest.fixture(scope="package")
@@ -43,6 +43,6 @@ def name(_pool: DatabasePool) -> Iterator[str]:
 @pytest.fixture
 def sharded(running: Cluster, name: str, timings: Timings) -> Iterator[Database]:
     """Yield that database, opened through the first router."""
-    database = Database.open(running.uri_of(0), name, timeout_seconds=TIMEOUT / 3, timings=timings)
+    database = Database.open(running.uri_of(0), name, timeout_seconds=DATABASE_TIMEOUT, timings=timings)
     yield database
     database.close()

@@ -29,7 +29,7 @@ from tests.faults.serving import Serving, serving
 from tests.faults.surplus import surplus
 from tests.faults.writers.calls import BatchWriter
 from tests.topologies.cluster import PROJECT, Client, Cluster, cluster, shard
-from tests.waiting import TIMEOUT
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT
 
 _NAME: Final = "loomql"
 _CLIENTS: Final = 3
@@ -168,7 +168,7 @@ async def _check(
     lost += [f"call {number} is {node}" for number, node in nodes.items() if node != whole_call(number)]
     lost += surplus(running.uri, PROJECT, writers, name)
     lost += await broken(running.uri, client, name)
-    database = Database.open(running.uri, name, timeout_seconds=TIMEOUT / 3)
+    database = Database.open(running.uri, name, timeout_seconds=DATABASE_TIMEOUT)
     began = monotonic()
 
     async def is_settled() -> bool:

@@ -27,7 +27,7 @@ from tests.faults.serving import serving
 from tests.faults.writers.calls import BatchWriter
 from tests.stores.purges.test_purging import counted
 from tests.topologies.cluster import Client, Cluster, cluster
-from tests.waiting import TIMEOUT
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT
 
 _NAME: Final = "loomql"
 _WRITTEN: Final = "acme/chat"
@@ -195,7 +195,7 @@ def _move_half(running: Cluster, name: str, number: int) -> int:
 
 
 async def _left(running: Cluster, name: str) -> dict[str, int]:
-    database = Database.open(running.uri, name, timeout_seconds=TIMEOUT / 3)
+    database = Database.open(running.uri, name, timeout_seconds=DATABASE_TIMEOUT)
     try:
         return await counted(database, LOADED)
     finally:

@@ -46,7 +46,7 @@ from tests.stores.calls.test_ref_expansion import made
 from tests.stores.feedback.test_purging import by_id
 from tests.topologies.cluster import IS_STAND_IN, SHARDS, Cluster
 from tests.topologies.shard_while_serving import run_on
-from tests.waiting import TIMEOUT, until
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT, until
 
 _PASSWORD = "".join(map(chr, range(97, 120)))
 KEYS = {each.collection: each.key for each in SHARD_KEYS}
@@ -84,7 +84,7 @@ def shards(routers: Client) -> Iterator[dict[str, Client]]:
 
 @pytest.fixture
 def on_cluster(cluster_uri: str, name: str) -> Iterator[Database]:
-    database = Database.open(cluster_uri, name, timeout_seconds=TIMEOUT / 3)
+    database = Database.open(cluster_uri, name, timeout_seconds=DATABASE_TIMEOUT)
     yield database
     database.close()
 
@@ -303,7 +303,7 @@ async def test_count_has_feedback_that_another_router_has_just_stored_on_another
     move_upper_part(routers, name, "feedback", dict.fromkeys(KEYS["feedback"], MinKey()) | {"project_id": PROJECT})
     # The shard with the calls routes for the first router.
     uris = map(running.uri_of, (0, 1))
-    reader, writer = (Database.open(uri, name, timeout_seconds=TIMEOUT / 3) for uri in uris)
+    reader, writer = (Database.open(uri, name, timeout_seconds=DATABASE_TIMEOUT) for uri in uris)
     calls, feedback = CallsStore(reader), FeedbackStore(writer)
     await filled(reader)
     for number in range(20):
@@ -323,7 +323,7 @@ async def test_count_behind_refs_has_rows_that_another_router_has_just_stored_on
         # The project's first range, before all ids, stays on the shard with the calls and objects.
         move_upper_part(routers, name, collection, {"project_id": PROJECT, "_id": f"{PROJECT}:"})
     uris = map(running.uri_of, (0, 1))
-    reader, writer = (Database.open(uri, name, timeout_seconds=TIMEOUT / 3) for uri in uris)
+    reader, writer = (Database.open(uri, name, timeout_seconds=DATABASE_TIMEOUT) for uri in uris)
     calls, tables = CallsStore(reader), TablesStore(writer)
     await schema_version.mark_done(reader, schema_version.LATEST)
     rows = [{"q": number} for number in range(20)]
@@ -557,19 +557,27 @@ def test_user_with_a_certificate_is_created_without_a_password() -> None:
     )
 
 
-@pytest.mark.usefixtures("patient")
-def test_doctor_measures_a_late_event_again(
-    running: Cluster, routers: Client, name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("waits", "expected"),
+    [
+        ([0.1, 1.9], "the last event took 1.9 s"),
+        ([0.1, 2.1, 1.9], "the last event took 1.9 s"),
+        ([2.1, 1.9], "the last event took 1.9 s"),
+        ([0.1, 2.1, 2.1], "events take more than 2 s"),
+        ([2.1, 2.1], "events take more than 2 s"),
+    ],
+)
+def test_doctor_warns_of_two_late_events(
+    routers: Client, name: str, monkeypatch: pytest.MonkeyPatch, waits: list[float], expected: str
 ) -> None:
-    measure, late = cluster_checks._event_seconds, [None]
-    monkeypatch.setattr(cluster_checks, "_event_seconds", lambda *of: late.pop() if late else measure(*of))
+    left = iter(waits)
+    monkeypatch.setattr(cluster_checks, "_seconds_of_next", lambda *_: next(left))
 
-    with refused(running, "getParameter", 13) as uri:
-        [found] = cluster_findings(routers, uri, name, "events")
+    [found] = cluster_checks._no_ops(routers, name, [])
 
-    assert late == []
-    assert found.level is Level.OK
-    assert "the last event took" in found.text
+    assert found.text.startswith(expected)
+    assert found.level is (Level.WARNING if "more" in expected else Level.OK)
+    assert list(left) == []
 
 
 @pytest.mark.skipif(not IS_STAND_IN, reason="mongos answers these commands itself")
@@ -717,7 +725,7 @@ def user_uri(guarded_uri: str, user: str, roles: list[dict[str, str]]) -> str:
 def least(guarded_uri: str) -> Iterator[tuple[str, Database]]:
     """Yield a URI of a user with the role readWrite only, and a database opened by it."""
     uri = user_uri(guarded_uri, "least", [{"role": "readWrite", "db": "loomql"}])
-    database = Database.open(uri, "loomql", TIMEOUT / 3, query_timeout_seconds=2 * TIMEOUT)
+    database = Database.open(uri, "loomql", DATABASE_TIMEOUT, query_timeout_seconds=2 * TIMEOUT)
     yield uri, database
     database.close()
 

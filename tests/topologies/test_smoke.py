@@ -22,7 +22,7 @@ from tests.faults.watching import surely
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.purges.test_purging import counted
 from tests.topologies.cluster import Client, Cluster
-from tests.waiting import TIMEOUT
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT
 
 PROGRAM = (sys.executable, "-c", "from app import cli, demo; demo.THREADS = 25; raise SystemExit(cli.main())")
 """The command with a sixth of the demo's conversations, enough for each documented query to find something."""
@@ -112,7 +112,7 @@ async def write(stage: Stage) -> None:
 
 async def left(stage: Stage) -> dict[str, int]:
     """Count what a purge has left of the demo."""
-    database = Database.open(stage.uris[0], stage.name, timeout_seconds=TIMEOUT / 3)
+    database = Database.open(stage.uris[0], stage.name, timeout_seconds=DATABASE_TIMEOUT)
     try:
         return await counted(database, PROJECT_ID)
     finally:

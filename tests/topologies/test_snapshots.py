@@ -11,7 +11,7 @@ from stores.paging import PageRequest
 from stores.timings import Timings
 from tests.stores.calls.builders import PROJECT, start
 from tests.topologies.cluster import Cluster
-from tests.waiting import TIMEOUT
+from tests.waiting import DATABASE_TIMEOUT
 
 WRITES = 20
 
@@ -20,7 +20,7 @@ WRITES = 20
 def through_other(running: Cluster, name: str, timings: Timings, request: pytest.FixtureRequest) -> Iterator[Database]:
     """Yield the database, opened through the second router."""
     uri = running.uri_of(1) + request.param
-    database = Database.open(uri, name, timeout_seconds=TIMEOUT / 3, timings=timings)
+    database = Database.open(uri, name, timeout_seconds=DATABASE_TIMEOUT, timings=timings)
     yield database
     database.close()
 

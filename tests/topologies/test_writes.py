@@ -18,7 +18,7 @@ from tests.faults.watching import Watched, surely
 from tests.stores.calls.builders import PROJECT, call_id, end, start
 from tests.stores.purges.test_purging import counted, fill
 from tests.topologies.cluster import Client, Cluster, move_some
-from tests.waiting import TIMEOUT, until
+from tests.waiting import DATABASE_TIMEOUT, until
 
 _MANY = 20
 """Number of events: the starts and ends of ten calls, some of which are on each shard."""
@@ -99,7 +99,7 @@ async def test_short_write_without_an_answer_is_repeated_and_done_once(
     running: Cluster, name: str, monkeypatch: pytest.MonkeyPatch, *, is_long: bool
 ) -> None:
     monkeypatch.setattr(driver, "ROUTER_SECONDS", 3)
-    with closing(Database.open(running.uri_of(0), name, timeout_seconds=TIMEOUT / 3)) as database:
+    with closing(Database.open(running.uri_of(0), name, timeout_seconds=DATABASE_TIMEOUT)) as database:
         count = partial(database.leases.update_one, {"_id": "counter"}, {"$inc": {"number": 1}}, upsert=True)
         await database.run(count)
         repeated_before = repeated(running)

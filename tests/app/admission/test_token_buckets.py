@@ -13,6 +13,7 @@ from stores.errors import RateLimitedError
 from stores.security.access import Caller
 from tests.app import command
 from tests.app.endpoints import ENDPOINTS, TYPENAME, Endpoint, Server, answered, every_endpoint, serving
+from tests.waiting import TIMEOUT
 
 
 class Clock:
@@ -155,7 +156,12 @@ def test_forwarded_address_is_trusted_only_if_configured(
         environment["FORWARDED_ALLOW_IPS"] = trusted
     with command.serving(tmp_path / "out", **environment) as server:
         given = [
-            httpx.post(server.url, json={"query": TYPENAME}, headers={"X-Forwarded-For": f"203.0.113.{number}"})
+            httpx.post(
+                server.url,
+                json={"query": TYPENAME},
+                headers={"X-Forwarded-For": f"203.0.113.{number}"},
+                timeout=TIMEOUT,
+            )
             for number in range(4)
         ]
 

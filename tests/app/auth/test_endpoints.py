@@ -51,7 +51,7 @@ def basic(user: str, password: str) -> str:
 
 async def read(keyed: Keyed, authorization: str | None) -> httpx.Response:
     headers = {} if authorization is None else {"authorization": authorization}
-    async with httpx.AsyncClient(base_url=keyed.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=keyed.url, headers=headers, timeout=TIMEOUT) as client:
         return await client.post("/graphql", json={"query": READ % (OURS, CALL)})
 
 
@@ -355,7 +355,7 @@ async def test_revocation_ends_the_stream_before_later_events(keyed: Keyed) -> N
     header, calls = {"authorization": f"Bearer {made.text}"}, Stores(keyed.database).calls
     watch = f'subscription {{ callEvents(projectId: "{OURS}") {{ call {{ id }} }} }}'
     async with (
-        httpx.AsyncClient(base_url=keyed.url, headers=header) as client,
+        httpx.AsyncClient(base_url=keyed.url, headers=header, timeout=TIMEOUT) as client,
         streaming(client, watch) as events,
     ):
         await first_of(events, calls, OURS)
@@ -486,7 +486,9 @@ async def test_export_over_http_needs_the_writer_role(signal: Signal, keyed: Key
 
 async def test_weave_api_accepts_what_its_sdk_sends(keyed: Keyed) -> None:
     body = {"project_id": OURS, "id": CALL}
-    async with httpx.AsyncClient(base_url=f"{keyed.url}/weave", auth=("api", keyed.keys["reader"])) as client:
+    async with httpx.AsyncClient(
+        base_url=f"{keyed.url}/weave", auth=("api", keyed.keys["reader"]), timeout=TIMEOUT
+    ) as client:
         ours = await client.post("/call/read", json=body)
         theirs = await client.post("/call/read", json=body | {"project_id": THEIRS})
         refused = await client.post("/call/read", json=body, auth=("api", "x"))
@@ -546,7 +548,7 @@ async def test_server_is_open_until_there_is_a_first_key(
 ) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on") as host:
-        async with httpx.AsyncClient(base_url=f"http://{host}", auth=("api", "k" * 40)) as client:
+        async with httpx.AsyncClient(base_url=f"http://{host}", auth=("api", "k" * 40), timeout=TIMEOUT) as client:
             # The Weave SDK always sends a key, so a server without keys must accept any.
             query = {"query": READ % (OURS, CALL)}
             before = await client.post("/graphql", json=query)

@@ -108,7 +108,7 @@ def test_unescaped_password_error_says_what_to_change_and_hides_it(uri: str) -> 
 def test_request_is_logged_only_by_a_server_that_logs_everything(tmp_path: Path, level: str, lines: int) -> None:
     away = {"LOOMQL_MONGODB_URI": "mongodb://127.0.0.1:9/", "LOOMQL_DATABASE_TIMEOUT_SECONDS": "1"}
     with serving(tmp_path / "out", LOOMQL_LOG_LEVEL=level, LOOMQL_KEYS="off", **away) as server:
-        assert httpx.get(server.url + "?query={__typename}").json()["data"] == {"__typename": "Query"}
+        assert httpx.get(server.url + "?query={__typename}", timeout=TIMEOUT).json()["data"] == {"__typename": "Query"}
         server.stop()
         output = server.output.read_text()
 
@@ -131,7 +131,7 @@ def test_serve_prints_its_address_and_stops_cleanly(
     with serving(tmp_path / "out", "--data-dir", str(data_dir), "--workers", str(workers)) as server:
         mongod = mongod_pid(data_dir)
         # when
-        health = httpx.get(server.url.replace("/graphql", "/healthz"))
+        health = httpx.get(server.url.replace("/graphql", "/healthz"), timeout=TIMEOUT)
         count = total_count(server.url, "acme/chat")
         code = server.stop(number)
     # then
@@ -243,7 +243,7 @@ def test_serve_with_demo_loads_calls_once_and_missing_feedback_and_writes_more_c
             totalCount
           }
         }"""
-        data = httpx.post(server.url, json={"query": query}).json()["data"]
+        data = httpx.post(server.url, json={"query": query}, timeout=TIMEOUT).json()["data"]
         output = server.output.read_text()
 
     assert int(bar[1]) > 1000

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.app.command import loomql, run_in_process, serving
+from tests.waiting import TIMEOUT
 
 if TYPE_CHECKING:
     import subprocess
@@ -59,10 +60,10 @@ def test_indexes_are_created_listed_and_dropped(own: dict[str, str]) -> None:
 def test_index_created_on_a_running_server_serves_the_next_query(data_dir: Path, tmp_path: Path) -> None:
     # given
     with serving(tmp_path / "out", "--data-dir", str(data_dir)) as server:
-        written = httpx.post(server.url, json={"query": CALLS}).json()
+        written = httpx.post(server.url, json={"query": CALLS}, timeout=TIMEOUT).json()
         # when
         index_apart("add", "acme/chat", "inputs.customer_id", "--data-dir", str(data_dir))
-        plan = httpx.post(server.url, json={"query": OF_A_CUSTOMER}).json()
+        plan = httpx.post(server.url, json={"query": OF_A_CUSTOMER}, timeout=TIMEOUT).json()
     # then
     assert "errors" not in written
     assert plan["data"] == {

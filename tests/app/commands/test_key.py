@@ -16,6 +16,7 @@ from app.settings import Settings
 from stores.database import Database
 from stores.keys import KeysStore
 from tests.app.command import serving
+from tests.waiting import TIMEOUT
 
 Command = Callable[..., tuple[int, str, str]]
 KEY = re.compile(r"loomql_([0-9a-f]{16})_[0-9a-f]{64}\n")
@@ -180,7 +181,7 @@ async def test_non_local_address_needs_keys(
     _code, created, _told = await asyncio.to_thread(command, "create", "--project", "*", "--role", "reader")
     with serving(tmp_path / "out", *address, **environment) as server:
         statuses = [
-            httpx.post(server.url, json={"query": "{ __typename }"}, headers=headers).status_code  # noqa: ASYNC210
+            httpx.post(server.url, json={"query": "{ __typename }"}, headers=headers, timeout=TIMEOUT).status_code  # noqa: ASYNC210
             for headers in ({}, {"authorization": f"Bearer {created.strip()}"})
         ]
 

@@ -614,17 +614,30 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
     assert none_in_time == []
 
 
-async def test_sample_without_time_for_its_first_batch_is_read_again(database: Database, calls: CallsStore) -> None:
+@pytest.mark.parametrize("kinds", [(sample.Types, sample.Names), (sample.Paths,)], ids=["types and names", "paths"])
+async def test_part_of_a_sample_without_time_for_its_first_batch_is_read_again_soon(
+    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, kinds: tuple[type, ...]
+) -> None:
     await calls.write([start(1, inputs={"messages": []})])
     store, usual = HintsStore(database), database.timings
-    conditions = [condition(eq("inputs.mesages", "x"))]
 
+    async def suggestions() -> list[str | None]:
+        [found] = await store.hints_for(PROJECT, [condition(eq("inputs.mesages", "x"))], None)
+        return [each.suggestion for each in found]
+
+    assert await suggestions() == ["inputs.messages"]
+    cache = store._samples._cache
+    store._samples._cache = {key: entry for key, entry in cache.items() if not isinstance(entry[1], kinds)}
+    monkeypatch.setattr(sample, "_EMPTY_SECONDS", TIMEOUT)
     database.timings = replace(usual, sample_read_seconds=0.0001)
-    assert await store.hints_for(PROJECT, conditions, None) == [[]]
-    database.timings = usual
-    [[found]] = await store.hints_for(PROJECT, conditions, None)
+    in_no_time = await suggestions()
+    database.timings = replace(usual, sample_cache_seconds=TIMEOUT)
+    within_a_second = await suggestions()
+    monkeypatch.setattr(sample, "_EMPTY_SECONDS", 0)
+    later = await suggestions()
 
-    assert found.suggestion == "inputs.messages"
+    assert "inputs.messages" not in [*in_no_time, *within_a_second]
+    assert later == ["inputs.messages"]
 
 
 async def test_failed_hint_keeps_the_response_and_is_logged(

@@ -113,7 +113,7 @@ async def test_silent_client_gets_408(host: str) -> None:
 
 
 async def test_slow_client_gets_408_and_what_it_reserved_is_released(host: str) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+    async with httpx.AsyncClient(base_url=f"http://{host}", timeout=TIMEOUT) as client:
         slow = [
             await begin(host, request, headers, beginning + b"x" * 50_000)
             for request, headers, beginning in ENDPOINTS.values()
@@ -155,8 +155,17 @@ async def test_client_that_stalls_after_one_byte_has_the_remaining_time(host: st
         writer.close()
     for answer in refused:
         assert answer.startswith(b"HTTP/1.1 408 ")
-        # No pause is as long as two seconds; only the rate is too low.
         assert b"the body arrived more slowly than 1,000 bytes/s, or not at all, for 2 seconds" in answer
+
+
+def test_byte_adds_only_the_time_that_it_takes_at_the_minimum_rate() -> None:
+    left = TimeLeft(Pace(2.0, 1_000))
+    left.spend(1.0, 1)
+    after_a_byte = left.seconds
+    left.spend(1.0, 5_000)
+
+    assert after_a_byte == pytest.approx(1.001)
+    assert left.seconds == 2.0
 
 
 async def test_body_in_memory_has_a_deadline_at_any_rate(host: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from tests.app.command import loomql, run_in_process
 from tests.app.command import serving as serving_process
 from tests.app.endpoints import Server, serving
 from tests.stores.calls.builders import call_id
+from tests.waiting import TIMEOUT
 
 PROJECT = "acme/audited"
 STORED = "what-nobody-else-should-read"
@@ -160,11 +161,11 @@ def test_command_appends_to_the_servers_file_also_after_rotation(
     delete = f'mutation {{ callsDelete(projectId: "{PROJECT}", callIds: ["{call_id(1)}"]) {{ numDeleted }} }}'
     with serving_process(tmp_path / "out", **environment) as server:
         for query in (CREATE, delete):
-            httpx.post(server.url, json={"query": query}).raise_for_status()
+            httpx.post(server.url, json={"query": query}, timeout=TIMEOUT).raise_for_status()
         done = loomql("retention", "set", PROJECT, "--keep-days", "7", **environment)
         log.rename(moved)
         for query in (CREATE.replace(call_id(1), call_id(2)), delete.replace(call_id(1), call_id(2))):
-            httpx.post(server.url, json={"query": query}).raise_for_status()
+            httpx.post(server.url, json={"query": query}, timeout=TIMEOUT).raise_for_status()
 
     assert done.returncode == 0, done.stderr
     assert [action_and_caller(line) for line in moved.read_text().splitlines()] == [

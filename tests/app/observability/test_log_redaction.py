@@ -17,6 +17,7 @@ from websockets.typing import Subprotocol
 from app.observability.logs import Redaction, log_config
 from app.settings import Settings
 from tests.app.command import serving
+from tests.waiting import TIMEOUT
 
 KEY = "loomql_0123456789abcdefghijklmnop"
 PASSWORD = "hunter2-of-the-database"  # noqa: S105 -- of no database
@@ -125,7 +126,9 @@ async def test_real_server_at_debug_writes_no_secret(mongodb_uri: str, database_
     }
     with serving(tmp_path / "out", **environment) as server:
         host = server.url.removeprefix("http://").removesuffix("/graphql")
-        async with httpx.AsyncClient(base_url=f"http://{host}", headers={"authorization": f"Bearer {KEY}"}) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://{host}", headers={"authorization": f"Bearer {KEY}"}, timeout=TIMEOUT
+        ) as client:
             await provoke(client, mongodb_uri, database_name)
         async with connect(
             f"ws://{host}/graphql?token={VARIABLE}",

@@ -95,7 +95,7 @@ def test_invalid_upgrade_request_is_refused(host: tuple[str, int], request_: byt
 async def test_file_uploaded_with_an_upgrade_header_is_stored(mongodb_uri: str, database_name: str) -> None:
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name)
     with live_server(create_app(settings), lifespan="on", ws=WebSocketProtocol) as address:
-        async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=TIMEOUT) as client:
             offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
             stored = await client.put("/files/acme/rag?name=a", content=b"hello world", headers=offer)
             found = await client.get(stored.headers["Location"])

@@ -18,12 +18,13 @@ from stores.concurrency.quotas import FREE_BYTES, RequestBudget
 from stores.database import Database
 from tests.app.weave.asking import end, posted, refused, start, started, streamed
 from tests.live_server import live_server
+from tests.waiting import TIMEOUT
 
 MAX_BODY_BYTES = 100_000
 
 
 def test_server_info_is_returned(url: str) -> None:
-    with httpx.Client(base_url=f"{url}/weave") as nobody:
+    with httpx.Client(base_url=f"{url}/weave", timeout=TIMEOUT) as nobody:
         answer = nobody.get("/server_info")
 
     assert answer.json() == {"min_required_weave_python_version": "0.0.1", "trace_server_version": "1.0.0"}
@@ -39,7 +40,7 @@ def test_unsupported_route_gets_404(weave_api: httpx.Client, path: str) -> None:
 def test_call_link_opens_a_query_of_the_call(weave_api: httpx.Client, url: str, project: str) -> None:
     posted(weave_api, "/call/upsert_batch", batch=[start(project, id="1" * 16, inputs={"question": "tea?"})])
     link = f"{url}/weave/{project}/r/call/{'1' * 16}"
-    with httpx.Client(headers={"accept": "application/json"}) as person:
+    with httpx.Client(headers={"accept": "application/json"}, timeout=TIMEOUT) as person:
         first = person.get(link)
         answer = person.get(link, follow_redirects=True)
 
@@ -65,7 +66,7 @@ def test_call_link_opens_a_query_of_the_call(weave_api: httpx.Client, url: str, 
     ],
 )
 def test_sdk_link_leads_to_the_same_server(url: str, path: str, variables: dict[str, str]) -> None:
-    with httpx.Client(headers={"accept": "application/json"}) as person:
+    with httpx.Client(headers={"accept": "application/json"}, timeout=TIMEOUT) as person:
         answer = person.get(f"{url}/weave{path}", follow_redirects=True)
 
     assert str(answer.url).startswith(f"{url}/graphql?query=")
@@ -75,7 +76,7 @@ def test_sdk_link_leads_to_the_same_server(url: str, path: str, variables: dict[
 
 @pytest.mark.parametrize("path", ["/a/b", "/a/b/r/call/", "/a/b/r/call/x/y", "/a/b/weaver", "/x/a/b/r/call/x"])
 def test_unknown_addresses_are_not_links(url: str, path: str) -> None:
-    answer = httpx.get(f"{url}/weave{path}")
+    answer = httpx.get(f"{url}/weave{path}", timeout=TIMEOUT)
 
     assert (answer.status_code, answer.json()) == (404, {"reason": f"LoomQL has no {path} for the Weave SDK"})
 
@@ -121,7 +122,7 @@ def test_cross_site_page_writes_nothing(
     body = json.dumps({"project_id": project, "call_ids": [call_id]})
     form = {"data": {"project_id": project}, "files": {"file": ("x", b"hello")}}
 
-    with httpx.Client(base_url=f"{url}/weave", auth=auth, headers=headers) as browser:
+    with httpx.Client(base_url=f"{url}/weave", auth=auth, headers=headers, timeout=TIMEOUT) as browser:
         deleted = browser.post("/calls/delete", content=body, headers={"content-type": "text/plain"})
         uploaded = browser.post("/files/create", **form)  # type: ignore[arg-type] # a form as httpx takes it
 
@@ -137,7 +138,7 @@ def test_cross_site_page_writes_nothing(
 def test_programs_and_same_origin_pages_may_write(url: str, project: str, headers: dict[str, str]) -> None:
     headers = {name: value.replace("OURS", url) for name, value in headers.items()}
 
-    with httpx.Client(base_url=f"{url}/weave", headers=headers) as client:
+    with httpx.Client(base_url=f"{url}/weave", headers=headers, timeout=TIMEOUT) as client:
         posted(client, "/call/upsert_batch", batch=[start(project)])
 
 
@@ -176,7 +177,10 @@ def narrow(database: Database, request_budget: RequestBudget) -> Iterator[httpx.
 
     weave_api = WeaveDoor(MAX_BODY_BYTES, MAX_BODY_BYTES, Admission(request_budget))
     app = Starlette(routes=[weave_api.mount()], lifespan=lifespan)
-    with live_server(app, lifespan="on") as address, httpx.Client(base_url=f"http://{address}/weave") as client:
+    with (
+        live_server(app, lifespan="on") as address,
+        httpx.Client(base_url=f"http://{address}/weave", timeout=TIMEOUT) as client,
+    ):
         yield client
 
 
@@ -261,7 +265,7 @@ def test_wandb_schema_is_shown_only_with_introspection(
     settings = Settings(mongodb_uri=mongodb_uri, mongodb_database=database_name, introspection=False)
     with (
         live_server(create_app(settings)) as host,
-        httpx.Client(base_url=f"http://{host}/weave", auth=("api", "k" * 40)) as secret,
+        httpx.Client(base_url=f"http://{host}/weave", auth=("api", "k" * 40), timeout=TIMEOUT) as secret,
     ):
         hidden = looked_up(secret, "{ __schema { types { name } } }")
         misspelt = looked_up(secret, "{ viewr { id } }")

@@ -197,7 +197,7 @@ async def test_too_many_parts_are_an_error(run: Run, calls: CallsStore) -> None:
     assert "10,000 parts" in answer.errors[0]["message"]
 
 
-async def test_messages_of_the_largest_call_leave_the_event_loop_free(
+async def test_messages_of_the_largest_call_are_read_in_a_thread(
     run: Run, calls: CallsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, thread_of_loop = asyncio.get_running_loop(), threading.current_thread()

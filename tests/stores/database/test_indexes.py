@@ -21,7 +21,7 @@ from stores.query.explain import explain
 from stores.query.sort import SortBy
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.waiting import TIMEOUT, until_found
+from tests.waiting import DATABASE_TIMEOUT, until_found
 
 EXPECTED: Final = {
     collection: {"_id_", *(index.name for index in INDEXES if index.collection == collection)}
@@ -163,7 +163,8 @@ async def test_indexes_are_replaced_beside_as_many_user_indexes_as_allowed(
     await uncompressed(database)
     added = await add_user_indexes(database)
     others = [
-        Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=TIMEOUT / 3) for _ in range(processes)
+        Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=DATABASE_TIMEOUT)
+        for _ in range(processes)
     ]
     try:
         await asyncio.gather(*(other.ensure_indexes() for other in others))
@@ -203,7 +204,9 @@ async def test_start_without_room_for_a_new_index_says_so(database: Database) ->
 
 async def test_several_processes_replace_indexes_at_the_same_time(database: Database, mongodb_uri: str) -> None:
     await as_earlier_version(database, RETIRED)
-    others = [Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=TIMEOUT / 3) for _ in range(4)]
+    others = [
+        Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=DATABASE_TIMEOUT) for _ in range(4)
+    ]
     try:
         await asyncio.gather(*(other.ensure_indexes() for other in others))
     finally:
@@ -225,7 +228,7 @@ async def test_start_after_a_kill_completes_the_replacement(
         await as_earlier_version(database, RETIRED)
         await database.calls.drop_index("status_started_at_id_compressed")
     for _ in range(20):
-        killed = Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=TIMEOUT / 3)
+        killed = Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=DATABASE_TIMEOUT)
         task = asyncio.ensure_future(killed.ensure_indexes())
         await asyncio.wait({task}, timeout=0.03)
         task.cancel()
@@ -242,7 +245,7 @@ async def test_index_that_an_earlier_version_builds_is_left_to_it(database: Data
     """Its start would fail if another process dropped the index meanwhile."""
     slow = [{"_id": f"p:{number}", "many": list(range(number, number + 20_000))} for number in range(300)]
     await database.calls.insert_many(slow)
-    earlier = Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=TIMEOUT / 3)
+    earlier = Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=DATABASE_TIMEOUT)
     building = asyncio.ensure_future(earlier.calls.create_index([("many", ASCENDING)], name="status_id"))
     try:
 

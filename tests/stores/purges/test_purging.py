@@ -228,8 +228,12 @@ async def test_purge_waits_for_processes_unaware_of_its_mark(
     calls = CallsStore(database)
     await calls.write([start(1)])
     purging = asyncio.ensure_future(purges.purge(PROJECT, PROJECT))
-    await until_found(purges.unfinished)
 
+    async def waits() -> bool:
+        report = await purges.last(PROJECT)
+        return report is not None and report.waits_until is not None
+
+    await until_found(waits)
     await calls.write([start(2)])  # by a process that checked the register earlier
     forward()
     report = await purging

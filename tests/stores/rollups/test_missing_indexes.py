@@ -21,7 +21,7 @@ from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT
 from tests.stores.rollups.test_settling import settle
 from tests.stores.threads.test_totals import BY_COST, TIMES, assert_stored, price, turn
-from tests.waiting import TIMEOUT, until_found
+from tests.waiting import DATABASE_TIMEOUT, until_found
 
 pytestmark = pytest.mark.timings(mark_seconds=0.1, registry_lag_seconds=0, write_margin_seconds=0)
 
@@ -137,7 +137,7 @@ async def test_index_that_mongodb_still_builds_is_missing(
     slow = [{"_id": f"p:{number}", "many": list(range(number, number + 20_000))} for number in range(300)]
     await database.trace_totals.insert_many(slow)
     await database.trace_totals.drop_index(BY_HOUR)
-    other = Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=TIMEOUT / 3)
+    other = Database.open(mongodb_uri, database.calls.database.name, timeout_seconds=DATABASE_TIMEOUT)
     building = asyncio.ensure_future(other.trace_totals.create_index([("many", ASCENDING)], name=BY_HOUR))
     try:
 

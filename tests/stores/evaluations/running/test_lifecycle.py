@@ -550,12 +550,14 @@ async def test_purged_project_deletes_its_runs(stores: Stores, stand_in: StandIn
         assert await collection.count_documents({}) == 0
 
 
-async def progress_of(runs: EvaluationRunsStore, call_id: str, seen: list[Status] | None = None) -> list[Status]:
-    """Return all statuses of a run; they are added to `seen` as they come."""
-    seen = [] if seen is None else seen
+async def follow(runs: EvaluationRunsStore, call_id: str, seen: list[Status]) -> None:
+    """Add each status of a run to a list as it arrives."""
     async for status in runs.progress(PROJECT, call_id):
-        seen.append(status)
-    return seen
+        seen.append(status)  # noqa: PERF401 -- an extended list has no status before the last
+
+
+async def progress_of(runs: EvaluationRunsStore, call_id: str) -> list[Status]:
+    return [status async for status in runs.progress(PROJECT, call_id)]
 
 
 async def test_progress_is_sent_on_change_until_the_end(
@@ -568,7 +570,7 @@ async def test_progress_is_sent_on_change_until_the_end(
 
     stand_in.reply = Grader(before=permitted)
     call_id = await order(stores, few, judged=False)
-    watcher = asyncio.create_task(progress_of(Stores(database, providers).evaluation_runs, call_id, seen))
+    watcher = asyncio.create_task(follow(Stores(database, providers).evaluation_runs, call_id, seen))
 
     async with under_way(stores, call_id) as work:
         for number in range(len(few)):
@@ -587,7 +589,7 @@ async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
     root = start(1, project_id=PROJECT, op_name="Evaluation.evaluate")
     await stores.calls.write([root])
     seen = list[Status]()
-    reading = asyncio.create_task(progress_of(stores.evaluation_runs, str(root.id), seen))
+    reading = asyncio.create_task(follow(stores.evaluation_runs, str(root.id), seen))
     await until(lambda: len(seen) == 1)
     row = start(
         2,
@@ -601,7 +603,8 @@ async def test_progress_of_a_client_logged_run_is_sent(stores: Stores) -> None:
     await until(lambda: isinstance(seen[-1], StillRunning) and seen[-1].completed_rows == 1)
     await stores.calls.write([end(1, project_id=PROJECT, output={"score": 1})])
 
-    first, *_, before, last = await reading
+    await reading
+    first, *_, before, last = seen
 
     assert first == StillRunning(0, 0)
     assert isinstance(before, StillRunning)
