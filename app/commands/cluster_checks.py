@@ -34,6 +34,8 @@ _AUTHENTICATION_FAILED: Final = 18
 _MAX_EVENT_SECONDS: Final = 2.0
 _LATE_EVENTS: Final = 2
 """Number of late events that are worth a warning."""
+_EVENTS_CHECK_SECONDS: Final = 9.0
+"""As `CHECK_SECONDS`: up to three events of two seconds, and the commands."""
 _INTERVAL: Final = "periodicNoopIntervalSecs"
 _HOSTS: Final = re.compile(r"^mongodb(\+srv)?://(?P<user>[^@/]*@)?[^/?]+(?P<rest>.*)$")
 
@@ -167,7 +169,7 @@ def check_cluster(client: Client, uri: str, settings: Settings) -> Iterator[Find
     if answered:
         yield _versions(answered, len(read))
     members = [member for each in shards.values() for member in each]
-    yield from attempt("events", lambda: _no_ops(client, settings.mongodb_database, members))
+    yield from attempt("events", lambda: _no_ops(client, settings.mongodb_database, members), _EVENTS_CHECK_SECONDS)
     if answered:
         yield _clocks(answered, len(read))
 

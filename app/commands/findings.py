@@ -34,15 +34,15 @@ class Finding(NamedTuple):
 ok, warning, problem = (partial(Finding, level) for level in Level)
 
 
-def attempt(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def attempt(subject: str, check: Callable[[], Iterable[Finding]], seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield the findings of a check that asks MongoDB, and one for the error that ended it.
 
-    A server that hangs causes no error, so the check ends after `CHECK_SECONDS`.
+    A server that hangs causes no error, so the check ends after some seconds.
     """
     findings: list[Finding] = []
     try:
         # The limit holds for the whole thread, so nothing is yielded within it.
-        with pymongo.timeout(CHECK_SECONDS):
+        with pymongo.timeout(seconds):
             findings.extend(check())
     except ShardingError as error:
         findings.append(warning(subject, f"not checked: {error.message}."))
@@ -50,7 +50,7 @@ def attempt(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Fi
         reason = driver_message(error).rstrip(".")
         if error.timeout:
             reason = (
-                f"MongoDB gave no answer in {CHECK_SECONDS} s ({reason}). A server hangs, or a shard has no primary: "
+                f"MongoDB gave no answer in {seconds:g} s ({reason}). A server hangs, or a shard has no primary: "
                 "restart the servers that do not answer"
             )
         findings.append(problem(subject, f"not checked: {reason}."))

@@ -18,7 +18,7 @@ from bson import Int64, MaxKey, MinKey
 from pymongo.errors import OperationFailure
 
 from app.backups import BackupError, restore, write_backup
-from app.commands import cluster_checks, findings
+from app.commands import cluster_checks
 from app.commands.cluster_checks import Server, _address, check_cluster, check_user
 from app.commands.diagnostics import _indexes
 from app.commands.findings import Finding, Level
@@ -450,8 +450,8 @@ def cluster_findings(routers: Client, uri: str, name: str, *subjects: str) -> li
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let events and checks of the doctor take as long as a test may."""
     monkeypatch.setattr(cluster_checks, "_MAX_EVENT_SECONDS", TIMEOUT)
-    for module in (cluster_checks, findings):
-        monkeypatch.setattr(module, "CHECK_SECONDS", TIMEOUT)
+    monkeypatch.setattr(cluster_checks, "CHECK_SECONDS", TIMEOUT)
+    monkeypatch.setattr(cluster_checks, "_EVENTS_CHECK_SECONDS", TIMEOUT)
 
 
 def test_doctor_finds_nothing_on_a_sharded_cluster(cluster_uri: str, routers: Client, name: str) -> None:
