@@ -35,7 +35,7 @@ _MAX_EVENT_SECONDS: Final = 2.0
 _LATE_EVENTS: Final = 2
 """Number of late events that are worth a warning."""
 _EVENTS_CHECK_SECONDS: Final = 9.0
-"""As `CHECK_SECONDS`: up to three events of two seconds, and the commands."""
+"""As `CHECK_SECONDS`: up to four events of two seconds, and the commands."""
 _INTERVAL: Final = "periodicNoopIntervalSecs"
 _HOSTS: Final = re.compile(r"^mongodb(\+srv)?://(?P<user>[^@/]*@)?[^/?]+(?P<rest>.*)$")
 
@@ -320,16 +320,16 @@ def _event_seconds(client: Client, database: str) -> float | None:
 
     A server that pauses for a second delays one event; slow no-ops delay each.
     """
-    late, begins_with_a_no_op = 0, False
+    late, follows_a_no_op = 0, False
     with client[database].watch(max_await_time_ms=200) as stream:
         while late < _LATE_EVENTS:
             seconds = _seconds_of_next(client, stream)
-            if seconds > _MAX_EVENT_SECONDS:
-                late += 1
-            elif begins_with_a_no_op:
+            is_late = seconds > _MAX_EVENT_SECONDS
+            if follows_a_no_op and not is_late:
                 return seconds
-            # The first one ends with a no-op of the quietest shard, so each further one takes a whole interval.
-            begins_with_a_no_op = True
+            late += is_late
+            # An event ends with a no-op of the quietest shard, so the one after it takes a whole interval.
+            follows_a_no_op = not is_late
     return None
 
 
