@@ -41,6 +41,9 @@ class Timings:
     sample_cache_seconds: float = 10
     """Time for which a sample is reused, so that a client that polls does not pay each time."""
 
+    empty_sample_seconds: float = 1
+    """Time for which a sample without calls is reused: MongoDB may have been too slow for its first batch only once."""
+
     hints_seconds: float = 1
     """Timeout for all hints of a result; hints found until then are returned."""
 

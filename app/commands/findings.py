@@ -37,7 +37,7 @@ ok, warning, problem = (partial(Finding, level) for level in Level)
 def attempt(subject: str, check: Callable[[], Iterable[Finding]], seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield the findings of a check that asks MongoDB, and one for the error that ended it.
 
-    A server that hangs causes no error, so the check ends after some seconds.
+    A server that hangs causes no error, so the check ends after `seconds`.
     """
     findings: list[Finding] = []
     try:

@@ -29,9 +29,6 @@ _MAX_NAME_LENGTH: Final = 300
 _MAX_CACHED: Final = 300
 """Maximum parts of samples in the cache."""
 
-_EMPTY_SECONDS: Final = 1.0
-"""Time for which a part without calls is reused: MongoDB may have been too slow for its first batch only once."""
-
 _MAX_READS: Final = 2
 """Samples that a process reads at a time; meanwhile other empty results get hints from cached samples only."""
 
@@ -148,8 +145,8 @@ class SampleReader:
         self._cache[type(part), *key] = monotonic(), part
 
     def _is_fresh(self, kept_at: float, part: Types | Names | Paths) -> bool:
-        seconds = self._database.timings.sample_cache_seconds
-        return monotonic() - kept_at < (seconds if part.calls else min(seconds, _EMPTY_SECONDS))
+        timings = self._database.timings
+        return monotonic() - kept_at < (timings.sample_cache_seconds if part.calls else timings.empty_sample_seconds)
 
     async def _read_types_and_names(self, project_id: str, requested: Mapping[Path, Access]) -> tuple[Types, Names]:
         types, ops, models = Types({path: Counter() for path in requested}), Counter[str](), Counter[str]()

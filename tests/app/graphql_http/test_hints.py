@@ -616,7 +616,7 @@ async def test_large_calls_are_sampled_in_twos_within_a_time_limit(
 
 @pytest.mark.parametrize("kinds", [(sample.Types, sample.Names), (sample.Paths,)], ids=["types and names", "paths"])
 async def test_part_of_a_sample_without_time_for_its_first_batch_is_read_again_soon(
-    database: Database, calls: CallsStore, monkeypatch: pytest.MonkeyPatch, kinds: tuple[type, ...]
+    database: Database, calls: CallsStore, kinds: tuple[type, ...]
 ) -> None:
     await calls.write([start(1, inputs={"messages": []})])
     store, usual = HintsStore(database), database.timings
@@ -628,12 +628,12 @@ async def test_part_of_a_sample_without_time_for_its_first_batch_is_read_again_s
     assert await suggestions() == ["inputs.messages"]
     cache = store._samples._cache
     store._samples._cache = {key: entry for key, entry in cache.items() if not isinstance(entry[1], kinds)}
-    monkeypatch.setattr(sample, "_EMPTY_SECONDS", TIMEOUT)
-    database.timings = replace(usual, sample_read_seconds=0.0001)
+    database.timings = replace(usual, sample_cache_seconds=TIMEOUT, empty_sample_seconds=TIMEOUT)
+    database.timings = replace(database.timings, sample_read_seconds=0.0001)
     in_no_time = await suggestions()
-    database.timings = replace(usual, sample_cache_seconds=TIMEOUT)
+    database.timings = replace(database.timings, sample_read_seconds=usual.sample_read_seconds)
     within_a_second = await suggestions()
-    monkeypatch.setattr(sample, "_EMPTY_SECONDS", 0)
+    database.timings = replace(database.timings, empty_sample_seconds=0)
     later = await suggestions()
 
     assert "inputs.messages" not in [*in_no_time, *within_a_second]
