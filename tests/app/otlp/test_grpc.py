@@ -202,7 +202,7 @@ async def test_messages_are_processed_one_at_a_time(one_by_one: Channel, counter
 
 
 @pytest.mark.timings(message_seconds=1)
-async def test_message_that_never_comes_leaves_its_slot(one_by_one: Channel, counters: RequestCounters) -> None:
+async def test_message_that_never_comes_frees_its_slot(one_by_one: Channel, counters: RequestCounters) -> None:
     name = f"/{TRACES.service}/Export"
 
     async def never() -> AsyncIterator[bytes]:
