@@ -21,6 +21,7 @@ from app.providers import EnvironmentProviders
 from app.providers.secrets import parse_hosts
 from stores.calls import CallsStore
 from stores.database import Database, Document
+from stores.database.driver import ControlClient, TrackingPool, chosen_server
 from stores.objects import ObjectsStore
 from stores.timings import DEFAULT_TIMINGS, Timings
 from tests import lanes
@@ -309,12 +310,21 @@ def database_name(databases: DatabasePool) -> Iterator[str]:
     databases.release(name)
 
 
+_Clients = tuple[AsyncIOMotorClient[Document], MongoClient[Document], Overheard]
+
+
 @pytest.fixture(scope="session")
-async def _client(mongodb_uri: str) -> AsyncIterator[tuple[AsyncIOMotorClient[Document], Overheard]]:
-    """Yield one client for all tests, and the listener on it; connecting takes longer than most tests."""
+async def _clients(mongodb_uri: str) -> AsyncIterator[_Clients]:
+    """Yield the two clients of all databases, and the listener on the first; connecting takes longer than most tests.
+
+    They lack the app name of servers: a server ends idle transactions of that name, and a test may keep one open.
+    """
     overheard = Overheard()
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(mongodb_uri, event_listeners=[overheard])
-    yield client, overheard
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+        mongodb_uri, _pool_class=TrackingPool, event_listeners=[overheard]
+    )
+    with MongoClient[Document](mongodb_uri, server_selector=chosen_server) as control:
+        yield client, control, overheard
     client.close()
 
 
@@ -332,13 +342,11 @@ def timings(request: pytest.FixtureRequest) -> Timings:
 
 
 @pytest.fixture
-def database(
-    _client: tuple[AsyncIOMotorClient[Document], Overheard], database_name: str, commands: Commands, timings: Timings
-) -> Iterator[Database]:
+def database(_clients: _Clients, database_name: str, commands: Commands, timings: Timings) -> Iterator[Database]:
     """Yield an empty database with indexes, whose commands are recorded."""
-    client, overheard = _client
+    client, control, overheard = _clients
     with overheard.by(database_name, commands):
-        yield Database(client, database_name, timings=timings)
+        yield Database(client, database_name, control_client=ControlClient(control, database_name), timings=timings)
 
 
 @pytest.fixture

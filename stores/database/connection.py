@@ -334,10 +334,14 @@ class Database(Collections):
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
+                        task.cancel()
                         raise unreachable()
-                return task.result()
-            finally:
+            except asyncio.CancelledError:
                 task.cancel()
+                # The caller may close the database or give up a lease next, so the operation first ends its writes.
+                await asyncio.wait({task}, timeout=self._timeout_seconds)
+                raise
+            return task.result()
 
     async def write(self, operation: Callable[[], Awaitable[_R]], *, is_long: bool = False) -> _R:
         """Run a write operation in a write slot, like `run`.

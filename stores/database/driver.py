@@ -56,6 +56,8 @@ _KILL_POLL_SECONDS: Final = 0.25
 """Interval between checks for operations that started late or did not end at once."""
 _KILL_SECONDS: Final = 60.0
 """Time limit for killing a block's operations."""
+_MAX_PAUSE_SECONDS: Final = 0.25
+"""Longest pause between two checks whether the commands of a block have ended."""
 
 ROUTER_SECONDS: Final = 15.0
 """Time for which a short command waits for the answer of a router.
@@ -411,7 +413,7 @@ def chosen_server(servers: "Sequence[ServerDescription]") -> "list[ServerDescrip
     return [server for server in servers if address in (None, server.address)]
 
 
-class _Commands:
+class BlockCommands:
     """The connections that the commands of one block use; `is_stopped` once the block has failed.
 
     A connection is known by its server and its number, because each router counts its own.
@@ -423,22 +425,31 @@ class _Commands:
         self.connections: set[tuple[_Address, int]] = set()
         self.is_stopped = False
 
+    async def end(self) -> None:
+        """Wait until no thread sends a command of the block any more, or waits for an answer."""
+        pause = 0.001
+        while self.connections:  # the driver's threads have no event to wait for
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
-_COMMANDS: Final[ContextVar[_Commands | None]] = ContextVar("commands", default=None)
+
+_COMMANDS: Final[ContextVar[BlockCommands | None]] = ContextVar("commands", default=None)
 """The block that a driver thread works for; the thread runs in the caller's context."""
 
 
 @contextmanager
-def stop_sending_on_failure(on_cancel: Callable[[_Commands], None] = lambda _: None) -> Iterator[None]:
+def stop_sending_on_failure(
+    on_cancel: Callable[[BlockCommands], None] = lambda _: None,
+) -> Iterator[BlockCommands]:
     """Context manager that sends no command once its block fails or is cancelled; sent ones finish.
 
     A thread may be waiting for a server or a connection. Otherwise it would send its command after the end of the
     block's transaction, and the command would take effect alone.
     """
-    commands = _Commands()
+    commands = BlockCommands()
     token = _COMMANDS.set(commands)
     try:
-        yield
+        yield commands
     except BaseException as error:
         commands.is_stopped = True
         if isinstance(error, asyncio.CancelledError):
@@ -523,7 +534,7 @@ class ControlClient:
         self._threads = ThreadPool(CONTROL_CONNECTIONS)
         # Neither the reads of keys nor the kills on other servers wait for a router that hangs.
         self._kill_threads = ThreadPool(_KILLS)
-        self._cancelled: dict[_Commands, float] = {}
+        self._cancelled: dict[BlockCommands, float] = {}
         self._killing: dict[_Address, asyncio.Task[None]] = {}
         """One task for each server."""
         self._silent_since: float | None = None
@@ -566,11 +577,11 @@ class ControlClient:
         find = self._client[self._name][collection].find
         return await self._threads.run(lambda: find(match, batch_size=max_rows + 1).to_list())
 
-    def cancellable_read(self) -> AbstractContextManager[None]:
+    def cancellable_read(self) -> AbstractContextManager[object]:
         """Return a context manager for reads; if its block is cancelled, their running operations are killed."""
         return stop_sending_on_failure(self._start_killing)
 
-    def _start_killing(self, commands: _Commands) -> None:
+    def _start_killing(self, commands: BlockCommands) -> None:
         connections = tuple(commands.connections)
         if not connections:
             return

@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError, NetworkTimeout, OperationFailure, 
 from pymongo.write_concern import WriteConcern
 
 from stores import times
-from stores.database.driver import is_cluster, short_commands, stop_sending_on_failure
+from stores.database.driver import BlockCommands, is_cluster, short_commands, stop_sending_on_failure
 from stores.errors import ConflictError
 
 Session = AsyncIOMotorClientSession
@@ -31,7 +31,7 @@ _ABANDONED_MICROSECONDS: Final = times.SECOND
 """Idle time of an abandoned transaction; a live one waits only milliseconds. MongoDB's own limit is 60 seconds."""
 
 _END_SECONDS: Final = 5.0
-"""Time limit for aborting the transaction of a cancelled task. MongoDB aborts it later by itself."""
+"""Seconds that a caller waits for the end of a failed transaction, and time limit of its abort."""
 
 _CONFLICT_CODES: Final = (24, 112, 251)
 """MongoDB's codes for a held lock, a write conflict and an aborted transaction."""
@@ -56,16 +56,15 @@ async def run_transaction(
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with short_commands():
-                    async with session.start_transaction(write_concern=concern):
-                        with stop_sending_on_failure():
-                            return await operation(session)
+                    return await _attempt(session, operation, concern)
             except PyMongoError as error:
                 is_transient = error.has_error_label("TransientTransactionError") or isinstance(
                     error, DuplicateKeyError
                 )
                 # Each takes `ROUTER_SECONDS`, after which a router had the time to find another primary.
                 timeouts += isinstance(error, NetworkTimeout) and is_cluster(client.delegate)
-                if not is_transient or timeouts > 1 or (attempt == _ATTEMPTS and not _is_conflict(error)):
+                is_over = not is_transient or timeouts > 1 or session.delegate.in_transaction
+                if is_over or (attempt == _ATTEMPTS and not _is_conflict(error)):
                     raise
             # Random pause, so that conflicting writers do not meet again.
             max_pause = min(0.005 * 2**attempt, _MAX_PAUSE_SECONDS)
@@ -77,25 +76,52 @@ async def run_transaction(
 
 @asynccontextmanager
 async def _session(client: Client) -> AsyncIterator[Session]:
-    """Open a session. If the task is cancelled during a transaction, a thread aborts it.
-
-    The session's own context manager would abort it in the thread of the event loop, which then waits for MongoDB.
-    """
-    session = await client.start_session()
+    # The driver sends nothing when it starts a session, so Motor's threads are not needed for that.
+    session = Session(client.delegate.start_session(), client)
     try:
         yield session
     finally:
-        if session.delegate.in_transaction:
-            Context().run(_end, session)
-        else:
+        # Otherwise `_abort` still uses the session, which then does not return to the driver's pool.
+        if not session.delegate.in_transaction:
             session.delegate.end_session()
 
 
-def _end(session: Session) -> None:
-    """Start to end a session in a thread."""
-    with pymongo.timeout(_END_SECONDS):
-        ending = asyncio.ensure_future(session.end_session())
-    ending.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+async def _attempt(
+    session: Session, operation: Callable[[Session], Coroutine[Any, Any, _Result]], concern: WriteConcern
+) -> _Result:
+    """Run `operation` in one transaction; if that fails or is cancelled, abort the transaction."""
+    session.start_transaction(write_concern=concern)
+    commit: asyncio.Future[None] | None = None
+    try:
+        with stop_sending_on_failure() as commands:
+            result = await operation(session)
+        # The driver counts a transaction as committed even if it did not send the commit. So the commit goes on if the
+        # task is cancelled.
+        commit = asyncio.ensure_future(session.commit_transaction())
+        await asyncio.shield(commit)
+    except BaseException:
+        # In a separate task, so that a second cancellation does not stop it.
+        aborting = asyncio.create_task(_abort(session, commands, commit), context=Context())
+        # If the abort fails, MongoDB ends the transaction at its own time limit.
+        aborting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        await asyncio.wait({aborting}, timeout=_END_SECONDS)
+        raise
+    return result
+
+
+async def _abort(session: Session, commands: BlockCommands, commit: "asyncio.Future[None] | None") -> None:
+    """Abort the transaction of a session unless the commit ends it.
+
+    It first waits for the last command. Otherwise MongoDB could receive the abort before the command that starts the
+    transaction, which would stay open. A command that the driver sends after the abort would take effect alone.
+    """
+    if commit:
+        await asyncio.wait({commit})
+    elif not session.delegate.client.options.load_balanced:  # there, a transaction keeps its connection until the abort
+        await commands.end()
+    if session.delegate.in_transaction:
+        with pymongo.timeout(_END_SECONDS):
+            await session.abort_transaction()
 
 
 def _is_conflict(error: PyMongoError) -> bool:

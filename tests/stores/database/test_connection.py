@@ -34,7 +34,7 @@ from stores.paging import PageRequest
 from stores.query import Query
 from tests.commands import Commands
 from tests.stores.calls.builders import PROJECT, call_id, start
-from tests.waiting import TIMEOUT
+from tests.waiting import DATABASE_TIMEOUT, TIMEOUT
 
 LIMIT_SECONDS = 5.0
 SLACK_SECONDS = 10.0
@@ -158,6 +158,27 @@ async def test_slow_query_on_a_reachable_database_is_not_cancelled(database: Dat
     found = await impatient.run(partial(impatient.calls.find_one, slow, {"_id": 0, "id": 1}))
 
     assert found == {"id": call_id(1)}
+
+
+async def test_cancelled_operation_ends_before_its_caller_goes_on(database: Database) -> None:
+    patient = Database(database._client, "unused", DATABASE_TIMEOUT, control_client=database.control_client)
+    has_started, ended = asyncio.Event(), list[str]()
+
+    async def write() -> None:
+        try:
+            has_started.set()
+            await asyncio.sleep(TIMEOUT)
+        finally:
+            await asyncio.sleep(0.05)
+            ended.append("the transaction")
+
+    writing = asyncio.create_task(patient.run(write))
+    await has_started.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+
+    assert ended
 
 
 async def test_operation_that_has_started_is_refused(database: Database) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
@@ -82,3 +83,111 @@ async def test_thread_sends_nothing_after_its_transaction_was_cancelled(
 
     assert [kept["_id"] async for kept in database.feedback.find()] == ["kept"]
     database.close()
+
+
+@pytest.mark.parametrize("is_prepared", [False, True], ids=["not prepared", "prepared"])
+async def test_late_first_command_of_a_cancelled_transaction_has_no_effect(
+    database: Database, late: "LateThread", monkeypatch: pytest.MonkeyPatch, *, is_prepared: bool
+) -> None:
+    """Check a thread that the machine pauses just before it sends the command that starts the transaction."""
+    is_first = ContextVar("is_first", default=False)  # only for the thread that starts the transaction
+    started = list[asyncio.Future[object]]()
+    prepare, unpin = ClientSession._apply_to, ClientSession._unpin
+
+    def prepare_late(session: ClientSession, *args: Any) -> None:
+        if is_prepared:
+            prepare(session, *args)
+        if is_first.get():
+            is_first.set(False)
+            late.wait(session)
+        if not is_prepared:
+            prepare(session, *args)
+
+    def end_slowly(session: ClientSession) -> None:
+        unpin(session)
+        if late.waits.is_set():
+            time.sleep(0.2)
+
+    async def acquire_late(session: Session) -> None:
+        is_first.set(True)
+        started.append(asyncio.ensure_future(acquire(database, "a cancelled task", session)))
+        await asyncio.shield(started[0])
+
+    monkeypatch.setattr(ClientSession, "_apply_to", prepare_late)
+    monkeypatch.setattr(ClientSession, "_unpin", end_slowly)
+    await late.cancel(database, acquire_late)
+    await asyncio.wait(started)
+
+    assert await holders(database) == ["nobody"]
+    await acquire_in_another_session(database)
+
+
+async def test_commit_of_a_cancelled_transaction_ends_it(
+    database: Database, late: "LateThread", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check a thread that the machine pauses just before it sends the commit."""
+    finish = ClientSession._finish_transaction_with_retry
+
+    def finish_late(session: ClientSession, name: str) -> object:
+        if name == "commitTransaction":
+            late.wait(session)
+        return finish(session, name)
+
+    monkeypatch.setattr(ClientSession, "_finish_transaction_with_retry", finish_late)
+    await late.cancel(database, lambda session: acquire(database, "a cancelled task", session))
+
+    assert await holders(database) == ["a cancelled task"]
+    await acquire_in_another_session(database)
+
+
+async def acquire(database: Database, holder: str, session: Session) -> None:
+    await database.leases.update_one({"_id": "kept"}, {"$set": {"by": holder}}, session=session)
+
+
+async def holders(database: Database) -> list[str]:
+    return [row["by"] async for row in database.leases.find()]
+
+
+async def acquire_in_another_session(database: Database) -> None:
+    """Check that no open transaction blocks the lease.
+
+    It uses another session of MongoDB, because a new transaction in the same one would end the open one.
+    """
+    with database._client.delegate.start_session() as reused:
+        database.leases.delegate.find_one(session=reused)
+        await database.transaction(lambda session: acquire(database, "the next", session))
+    assert await holders(database) == ["the next"]
+
+
+class LateThread:
+    """A thread of the driver that pauses while its task is cancelled."""
+
+    def __init__(self) -> None:
+        self.waits, self._is_cancelled = threading.Event(), threading.Event()
+
+    def wait(self, session: ClientSession) -> None:
+        """Pause until the transaction ends, a second after the cancellation at most, as the abort may wait for this."""
+        if self.waits.is_set():
+            return
+        self.waits.set()
+        self._is_cancelled.wait(TIMEOUT)
+        for _ in range(20):
+            time.sleep(0.05 if session.in_transaction else 0)
+
+    async def cancel(self, database: Database, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+        """Run a transaction that acquires a lease, and cancel it when the thread waits."""
+        await database.leases.insert_one({"_id": "kept", "by": "nobody"})
+        working = asyncio.create_task(database.transaction(work))
+        await until(self.waits.is_set)
+        working.cancel()
+        self._is_cancelled.set()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> LateThread:
+    """Return a thread, and let transactions wait for it for a long time, but not for a conflict."""
+    monkeypatch.setattr(transactions, "_END_SECONDS", TIMEOUT)
+    monkeypatch.setattr(transactions, "_ATTEMPTS", 5)
+    return LateThread()
