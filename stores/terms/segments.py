@@ -22,7 +22,7 @@ from typing import Any, Final
 from stores import ids
 from stores.database import Database, Document
 from stores.database.content_store import batches
-from stores.database.driver import all_rows
+from stores.database.driver import BlockCommands, all_rows, stop_sending_on_failure
 from stores.database.transactions import Session
 from stores.hours import DAY, DAYS, HOUR, HOURS, day_of
 from stores.terms.blocks import BETWEEN_KEYS, Block, Entry, encoded_blocks
@@ -128,6 +128,8 @@ class SegmentWriter:
         self._unit = unit
         self._start = start
         self._segments: list[str] = []
+        self._commands: BlockCommands | None = None
+        """The commands that store the last segment."""
         self._sources: list[Document] = []
 
     async def build(self) -> None:
@@ -187,6 +189,8 @@ class SegmentWriter:
 
     async def end(self) -> None:
         """Delete what no reader finds: what was replaced or not published, and what dead processes left."""
+        if self._commands:
+            await self._commands.end()  # if the work was cancelled, a thread may still store blocks
         segments, removed = self._database.term_segments, {"$set": {"unit": _REMOVED}}
         await segments.update_many(self._unpublished, removed)
         abandoned_at = {"$subtract": ["$$NOW", _ABANDONED_MILLISECONDS]}
@@ -221,35 +225,38 @@ class SegmentWriter:
         key = {"_id": head_id(project_id, segment), "project_id": project_id}
         head: Document = {"segment": segment, "start": self._start, "calls": len(starts), "built_at": "$$NOW"}
         self._segments.append(segment)
-        await self._database.term_segments.update_one(key, [{"$set": head}], upsert=True)
-        chunks = [starts[at : at + CHUNK].tobytes() for at in range(0, len(starts), CHUNK)]
-        documents: list[Document] = [
-            {"_id": starts_id(project_id, segment, number), "project_id": project_id, "data": chunk}
-            for number, chunk in enumerate(chunks)
-        ]
-        blocks = encoded_blocks(entries, len(starts))
-        fences: list[bytes] = []
-        size = sum(map(len, chunks))
-        while encoded := await asyncio.to_thread(_next_blocks, blocks):
-            for number, (_, data) in enumerate(encoded, len(fences)):
-                block_key = block_id(project_id, segment, number)
-                documents.append({"_id": block_key, "project_id": project_id, "data": data})
-                size += len(data)
-            fences += [block.fence for block in encoded]
-            await self._database.term_blocks.insert_many(documents, ordered=False)
-            documents = []
-        has_pages = len(fences) > MAX_FENCES
-        if has_pages:
-            for number, page in enumerate(batches(fences, FENCES_PER_PAGE)):
-                data = BETWEEN_KEYS.join(page)
-                documents.append({"_id": page_id(project_id, segment, number), "project_id": project_id, "data": data})
-                size += len(data)
-        if documents:
-            await self._database.term_blocks.insert_many(documents, ordered=False)
-        step = FENCES_PER_PAGE if has_pages else 1
-        in_head = {"fences": BETWEEN_KEYS.join(fences[::step]), "blocks": len(fences), "has_pages": has_pages}
-        change = {"$set": {**in_head, "size_bytes": size}}
-        await self._database.term_segments.update_one(key, change)
+        with stop_sending_on_failure() as self._commands:
+            await self._database.term_segments.update_one(key, [{"$set": head}], upsert=True)
+            chunks = [starts[at : at + CHUNK].tobytes() for at in range(0, len(starts), CHUNK)]
+            documents: list[Document] = [
+                {"_id": starts_id(project_id, segment, number), "project_id": project_id, "data": chunk}
+                for number, chunk in enumerate(chunks)
+            ]
+            blocks = encoded_blocks(entries, len(starts))
+            fences: list[bytes] = []
+            size = sum(map(len, chunks))
+            while encoded := await asyncio.to_thread(_next_blocks, blocks):
+                for number, (_, data) in enumerate(encoded, len(fences)):
+                    block_key = block_id(project_id, segment, number)
+                    documents.append({"_id": block_key, "project_id": project_id, "data": data})
+                    size += len(data)
+                fences += [block.fence for block in encoded]
+                await self._database.term_blocks.insert_many(documents, ordered=False)
+                documents = []
+            has_pages = len(fences) > MAX_FENCES
+            if has_pages:
+                for number, page in enumerate(batches(fences, FENCES_PER_PAGE)):
+                    data = BETWEEN_KEYS.join(page)
+                    documents.append(
+                        {"_id": page_id(project_id, segment, number), "project_id": project_id, "data": data}
+                    )
+                    size += len(data)
+            if documents:
+                await self._database.term_blocks.insert_many(documents, ordered=False)
+            step = FENCES_PER_PAGE if has_pages else 1
+            in_head = {"fences": BETWEEN_KEYS.join(fences[::step]), "blocks": len(fences), "has_pages": has_pages}
+            change = {"$set": {**in_head, "size_bytes": size}}
+            await self._database.term_segments.update_one(key, change)
 
 
 async def withdraw_segments(database: Database, project_id: str) -> None:

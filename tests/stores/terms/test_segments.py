@@ -1,11 +1,14 @@
 """Tests of segments: what they cost a query, crashes at each step, slow processes, readers meanwhile, and purges."""
 
 import asyncio
+import threading
+import time
 from itertools import pairwise
 from random import Random
 from typing import Any
 
 import pytest
+from pymongo.synchronous.bulk import _Bulk
 
 from stores import times
 from stores.aggregates import AggregatesStore, FacetsStore, Grouping
@@ -29,6 +32,7 @@ from tests.faults.mortal import mortal
 from tests.stores.calls.builders import NOON, PROJECT, SECOND, call_id, end, start
 from tests.stores.rollups.test_settling import settle
 from tests.stores.terms.test_candidates import assert_no_rest
+from tests.waiting import TIMEOUT, until, until_found
 
 CALLS = 240
 NEWEST = [SortBy("started_at", descending=True)]
@@ -428,6 +432,40 @@ async def test_other_questions_read_only_calls_with_the_terms(
         sent.remove(next(body for body in sent if body not in narrowed and "'trace_id': {'$in': [" in str(body)))
     if kind not in ("search", "traces"):  # these read the calls again that they found, and those of their traces
         assert sent == narrowed
+
+
+async def test_blocks_that_a_cancelled_worker_stores_late_are_deleted(
+    calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(calls, 20)
+    waits, goes_on, has_stored = threading.Event(), threading.Event(), threading.Event()
+    execute = _Bulk._execute_command
+
+    def execute_late(bulk: _Bulk, *args: Any) -> Any:
+        is_late = bulk.collection.name == "term_blocks" and not waits.is_set()
+        if is_late:
+            waits.set()
+            goes_on.wait(TIMEOUT)
+            time.sleep(1)  # the worker would delete the segment meanwhile
+        result = execute(bulk, *args)
+        if is_late:
+            has_stored.set()
+        return result
+
+    async def has_ended() -> bool:
+        return not await database.term_segments.count_documents({})
+
+    monkeypatch.setattr(_Bulk, "_execute_command", execute_late)
+    working = asyncio.create_task(settle(settling))
+    await until(waits.is_set)
+    working.cancel()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    await until(has_stored.is_set)
+    await until_found(has_ended)
+    assert await database.term_blocks.count_documents({}) == 0
 
 
 async def test_projects_that_are_not_ready_read_their_calls(
