@@ -352,6 +352,15 @@ function Plot({
       [starts.map((start) => start / 1_000), ...order.map((at) => drawn[at] as (number | null)[])] as uPlot.AlignedData,
       element,
     );
+    // Each value in the legend has the width of its widest text. Otherwise a legend gets another line when the pointer is
+    // over a chart, and moves the charts below it away from the pointer.
+    plot.root.querySelectorAll<HTMLElement>(".u-value").forEach((cell, at) => {
+      const text = plot.series[at]?.value as (plot: uPlot, value: number, at: number, place: number | null) => string;
+      const texts = [null, ...starts.keys()].map((place) =>
+        text(plot, (place === null ? null : plot.data[at]?.[place]) as number, at, place),
+      );
+      cell.dataset["texts"] = [...new Set(texts)].join("\n");
+    });
     let pressed = 0;
     const onDown = (event: PointerEvent) => (pressed = event.clientX);
     const onClick = (event: MouseEvent) => {

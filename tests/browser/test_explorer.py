@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import operator
 import re
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +26,13 @@ NO_TIMER_OF_300_MS = """{
   const start = window.setTimeout.bind(window);
   window.setTimeout = (call, pause, ...rest) => (pause === 300 ? 0 : start(call, pause, ...rest));
 }"""
+# Whether each chart has the width of its place.
+FIT = """
+() => [...document.querySelectorAll(".plot")].every(
+  (plot) => Math.abs((plot.querySelector(".u-wrap")?.offsetWidth ?? 0) - plot.clientWidth) <= 1
+)
+"""
+HEIGHTS = "(elements) => elements.map((element) => element.offsetHeight)"
 VIEWS = ("traces", "threads", "charts", "objects", "evaluations")
 
 
@@ -331,6 +339,28 @@ async def test_charts_zoom_and_lead_to_the_calls_of_a_point(explorer: ExplorerPa
             break
     await explorer.first_row()
     assert explorer.state["m"] == ["calls"]
+
+
+async def test_charts_stay_in_place_while_a_person_points_at_them(explorer: ExplorerPage) -> None:
+    page = explorer.page
+    await explorer.open(p=PROJECT_ID, v="charts", g="user")
+    plots = page.locator(".u-over")
+    figures = page.locator("figure")
+    await page.get_by_text("p95 latency by user").wait_for()
+    await explorer.settled()
+    # At any width, a legend may have just enough room for its values.
+    for width in range(700, 1500, 25):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.mouse.move(1, 1)
+        await until(partial(page.evaluate, FIT), bool)
+        heights = await figures.evaluate_all(HEIGHTS)
+        box = await plots.first.bounding_box()
+        assert box
+        time = "--"
+        for share in (0.1, 0.5, 0.9):
+            await page.mouse.move(box["x"] + box["width"] * share, box["y"] + 50)
+            time = await until(page.locator(".u-value").first.inner_text, partial(operator.ne, time))
+            assert await figures.evaluate_all(HEIGHTS) == heights, width
 
 
 async def test_links_lead_from_a_thread_to_its_trace_and_back_and_to_the_prompt(explorer: ExplorerPage) -> None:
