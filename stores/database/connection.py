@@ -334,12 +334,12 @@ class Database(Collections):
             try:
                 while not (await asyncio.wait({task}, timeout=self._timeout_seconds))[0]:
                     if not self._is_reachable():
-                        task.cancel()
-                        raise unreachable()
-            except asyncio.CancelledError:
+                        raise unreachable()  # noqa: TRY301 -- the handler cancels the operation
+            except BaseException as error:
                 task.cancel()
-                # The caller may close the database or give up a lease next, so the operation first ends its writes.
-                await asyncio.wait({task}, timeout=self._timeout_seconds)
+                if isinstance(error, asyncio.CancelledError):
+                    # The caller may close the database or give up a lease next, so the operation gets time to end.
+                    await asyncio.wait({task}, timeout=self._timeout_seconds)
                 raise
             return task.result()
 

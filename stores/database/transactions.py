@@ -63,8 +63,8 @@ async def run_transaction(
                 )
                 # Each takes `ROUTER_SECONDS`, after which a router had the time to find another primary.
                 timeouts += isinstance(error, NetworkTimeout) and is_cluster(client.delegate)
-                is_over = not is_transient or timeouts > 1 or session.delegate.in_transaction
-                if is_over or (attempt == _ATTEMPTS and not _is_conflict(error)):
+                is_final = not is_transient or timeouts > 1 or session.delegate.in_transaction
+                if is_final or (attempt == _ATTEMPTS and not _is_conflict(error)):
                     raise
             # Random pause, so that conflicting writers do not meet again.
             max_pause = min(0.005 * 2**attempt, _MAX_PAUSE_SECONDS)
@@ -98,12 +98,12 @@ async def _attempt(
         # The driver counts a transaction as committed even if it did not send the commit. So the commit goes on if the
         # task is cancelled.
         commit = asyncio.ensure_future(session.commit_transaction())
+        commit.add_done_callback(_retrieve_error)
         await asyncio.shield(commit)
     except BaseException:
         # In a separate task, so that a second cancellation does not stop it.
         aborting = asyncio.create_task(_abort(session, commands, commit), context=Context())
-        # If the abort fails, MongoDB ends the transaction at its own time limit.
-        aborting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        aborting.add_done_callback(_retrieve_error)
         await asyncio.wait({aborting}, timeout=_END_SECONDS)
         raise
     return result
@@ -117,11 +117,18 @@ async def _abort(session: Session, commands: BlockCommands, commit: "asyncio.Fut
     """
     if commit:
         await asyncio.wait({commit})
-    elif not session.delegate.client.options.load_balanced:  # there, a transaction keeps its connection until the abort
+    # Behind a load balancer, a transaction keeps its connection until the abort, which may therefore come too early.
+    elif not session.delegate.client.options.load_balanced:
         await commands.end()
     if session.delegate.in_transaction:
         with pymongo.timeout(_END_SECONDS):
             await session.abort_transaction()
+
+
+def _retrieve_error(ended: "asyncio.Future[None]") -> None:
+    """Let asyncio not log an error of the database for which nobody waits: MongoDB ends the transaction later."""
+    if not ended.cancelled() and (error := ended.exception()) and not isinstance(error, PyMongoError):
+        logger.error("a transaction was not ended", exc_info=error)
 
 
 def _is_conflict(error: PyMongoError) -> bool:

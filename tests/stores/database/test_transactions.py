@@ -1,6 +1,7 @@
 """Tests of transactions that never commit: the caller gets the reason, and no write remains."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -8,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.pool import Connection, Pool
 
@@ -140,6 +141,27 @@ async def test_commit_of_a_cancelled_transaction_ends_it(
     await acquire_in_another_session(database)
 
 
+async def test_lost_answer_to_the_commit_of_a_cancelled_transaction_is_not_logged(
+    database: Database, late: "LateThread", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, said = ClientSession._finish_transaction_with_retry, list[str]()
+
+    def finish_and_fail(session: ClientSession, name: str) -> object:
+        late.wait(session)
+        finish(session, name)
+        raise AutoReconnect("lost")
+
+    monkeypatch.setattr(ClientSession, "_finish_transaction_with_retry", finish_and_fail)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+    await late.cancel(database, lambda session: acquire(database, "a cancelled task", session))
+    assert await holders(database) == ["a cancelled task"]  # by the thread that committed, which then forgets the error
+    gc.collect()
+    loop.set_exception_handler(None)
+
+    assert said == []
+
+
 async def acquire(database: Database, holder: str, session: Session) -> None:
     await database.leases.update_one({"_id": "kept"}, {"$set": {"by": holder}}, session=session)
 
@@ -174,10 +196,10 @@ class LateThread:
         for _ in range(20):
             time.sleep(0.05 if session.in_transaction else 0)
 
-    async def cancel(self, database: Database, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+    async def cancel(self, database: Database, operation: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         """Run a transaction that acquires a lease, and cancel it when the thread waits."""
         await database.leases.insert_one({"_id": "kept", "by": "nobody"})
-        working = asyncio.create_task(database.transaction(work))
+        working = asyncio.create_task(database.transaction(operation))
         await until(self.waits.is_set)
         working.cancel()
         self._is_cancelled.set()

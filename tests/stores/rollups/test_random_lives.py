@@ -136,11 +136,11 @@ class Lives:
 async def workers(database: Database, number: int = 2) -> AsyncIterator[None]:
     """Settle what is due all the time, as servers of one database do that lost their leases."""
 
-    is_over = asyncio.Event()
+    is_stopping = asyncio.Event()
 
     async def work() -> None:
         settling = Settling(database)
-        while not is_over.is_set():
+        while not is_stopping.is_set():
             for project_id in await settling.due():
                 await settling.work(project_id, pause=0)
             await asyncio.sleep(0.005)
@@ -148,7 +148,7 @@ async def workers(database: Database, number: int = 2) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(work()) for _ in range(number)]
     try:
         yield
-        is_over.set()
+        is_stopping.set()
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:

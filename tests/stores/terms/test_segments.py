@@ -438,14 +438,14 @@ async def test_blocks_that_a_cancelled_worker_stores_late_are_deleted(
     calls: CallsStore, database: Database, settling: Settling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(calls, 20)
-    waits, goes_on, has_stored = threading.Event(), threading.Event(), threading.Event()
+    waits, resumes, has_stored = threading.Event(), threading.Event(), threading.Event()
     execute = _Bulk._execute_command
 
     def execute_late(bulk: _Bulk, *args: Any) -> Any:
         is_late = bulk.collection.name == "term_blocks" and not waits.is_set()
         if is_late:
             waits.set()
-            goes_on.wait(TIMEOUT)
+            resumes.wait(TIMEOUT)
             time.sleep(1)  # the worker would delete the segment meanwhile
         result = execute(bulk, *args)
         if is_late:
@@ -459,7 +459,7 @@ async def test_blocks_that_a_cancelled_worker_stores_late_are_deleted(
     working = asyncio.create_task(settle(settling))
     await until(waits.is_set)
     working.cancel()
-    goes_on.set()
+    resumes.set()
     with pytest.raises(asyncio.CancelledError):
         await working
 
