@@ -425,8 +425,8 @@ class BlockCommands:
         self.connections: set[tuple[_Address, int]] = set()
         self.is_stopped = False
 
-    async def end(self) -> None:
-        """Wait until no thread sends a command of the block any more, or waits for an answer."""
+    async def wait(self) -> None:
+        """Wait until no thread sends a command of the block or waits for its answer."""
         pause = 0.001
         while self.connections:  # the driver's threads have no event to wait for
             await asyncio.sleep(pause)

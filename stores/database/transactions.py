@@ -63,6 +63,7 @@ async def run_transaction(
                 )
                 # Each takes `ROUTER_SECONDS`, after which a router had the time to find another primary.
                 timeouts += isinstance(error, NetworkTimeout) and is_cluster(client.delegate)
+                # While the transaction is open, `_abort` uses the session.
                 is_final = not is_transient or timeouts > 1 or session.delegate.in_transaction
                 if is_final or (attempt == _ATTEMPTS and not _is_conflict(error)):
                     raise
@@ -81,7 +82,7 @@ async def _session(client: Client) -> AsyncIterator[Session]:
     try:
         yield session
     finally:
-        # Otherwise `_abort` still uses the session, which then does not return to the driver's pool.
+        # While a transaction is open, `_abort` uses the session, which then does not return to the driver's pool.
         if not session.delegate.in_transaction:
             session.delegate.end_session()
 
@@ -119,14 +120,14 @@ async def _abort(session: Session, commands: BlockCommands, commit: "asyncio.Fut
         await asyncio.wait({commit})
     # Behind a load balancer, a transaction keeps its connection until the abort, which may therefore come too early.
     elif not session.delegate.client.options.load_balanced:
-        await commands.end()
+        await commands.wait()
     if session.delegate.in_transaction:
         with pymongo.timeout(_END_SECONDS):
             await session.abort_transaction()
 
 
 def _retrieve_error(ended: "asyncio.Future[None]") -> None:
-    """Let asyncio not log an error of the database for which nobody waits: MongoDB ends the transaction later."""
+    """Keep asyncio from logging an error of the database that no task awaits: MongoDB ends the transaction later."""
     if not ended.cancelled() and (error := ended.exception()) and not isinstance(error, PyMongoError):
         logger.error("a transaction was not ended", exc_info=error)
 

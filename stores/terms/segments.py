@@ -190,7 +190,7 @@ class SegmentWriter:
     async def end(self) -> None:
         """Delete what no reader finds: what was replaced or not published, and what dead processes left."""
         if self._commands:
-            await self._commands.end()  # if the work was cancelled, a thread may still store blocks
+            await self._commands.wait()  # if the work was cancelled, a thread may still store blocks
         segments, removed = self._database.term_segments, {"$set": {"unit": _REMOVED}}
         await segments.update_many(self._unpublished, removed)
         abandoned_at = {"$subtract": ["$$NOW", _ABANDONED_MILLISECONDS]}

@@ -1,4 +1,4 @@
-"""Tests of transactions that never commit: the caller gets the reason, and no write remains."""
+"""Tests of transactions that fail or are cancelled: the caller gets the reason, and all writes remain or none."""
 
 import asyncio
 import gc
@@ -154,10 +154,13 @@ async def test_lost_answer_to_the_commit_of_a_cancelled_transaction_is_not_logge
     monkeypatch.setattr(ClientSession, "_finish_transaction_with_retry", finish_and_fail)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: said.append(context["message"]))
-    await late.cancel(database, lambda session: acquire(database, "a cancelled task", session))
-    assert await holders(database) == ["a cancelled task"]  # by the thread that committed, which then forgets the error
-    gc.collect()
-    loop.set_exception_handler(None)
+    try:
+        await late.cancel(database, lambda session: acquire(database, "a cancelled task", session))
+        # Read by the thread that committed, which then forgets the error.
+        assert await holders(database) == ["a cancelled task"]
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
 
     assert said == []
 
