@@ -8,12 +8,16 @@ for the default seed.
 import os
 from typing import Final
 
+import pytest
+
 _USUAL: Final = 1
 SEED: Final = int(os.environ.get("LOOMQL_TEST_SEED", _USUAL))
 IS_USUAL: Final = SEED == _USUAL
 _GIVEN: Final = os.environ.get("LOOMQL_TEST_TIMES")
 _TIMES: Final = float(_GIVEN) if _GIVEN else 1 / 4
-TRIES_ALL: Final = _TIMES >= 1
+takes_minutes: Final = pytest.mark.skipif(
+    _TIMES < 1, reason="takes minutes, so a usual run leaves it out: LOOMQL_TEST_TIMES=1 pytest"
+)
 
 
 def cases(number: int) -> int:

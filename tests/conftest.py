@@ -31,7 +31,7 @@ from tests.database_pool import DatabasePool
 from tests.folders import delete_abandoned_folders, short_folder
 from tests.installation import FOR_FIXTURE
 from tests.node import NODE, PAGES, Node
-from tests.requirements import go_without
+from tests.requirements import go_without, skips_by_reason
 from tests.shared_by_workers import (
     GIVEN,
     TOPOLOGY,
@@ -237,6 +237,14 @@ def pytest_sessionfinish() -> None:
     for installations in FOR_FIXTURE.values():
         for installation in installations:
             installation.stop()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print why tests were skipped: one line for each reason, with the command that brings what is missing."""
+    if lines := skips_by_reason(terminalreporter.stats.get("skipped", ())):
+        terminalreporter.section("skipped tests, by reason")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ INSTALLATION: Final = Installation("mongodb7", "mongodb_7_binary", _WHOLE, _inst
 def problem() -> str:
     """Install MongoDB 7, unless it is installed; return the reason for a failure, or an empty string."""
     if WINE is None:
-        return "wine64 is not installed"
+        return "wine64 is not installed: apt-get install wine64"
     failure = INSTALLATION.finish()
     return f"{PACKAGE} cannot be installed: {failure[-500:]}" if failure else ""
 

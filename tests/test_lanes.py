@@ -38,6 +38,13 @@ def test_address(mongodb_uri, number):
         time.sleep(0.05)
 """
 
+AS_FROM_A_TERMINAL = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+"""A program that runs pytest and obeys SIGINT, which a process ignores if a script or nohup started it."""
+
 
 @contextmanager
 def run_of_workers(folder: Path, workers: int) -> Iterator["subprocess.Popen[bytes]"]:
@@ -57,7 +64,7 @@ def run_of_workers(folder: Path, workers: int) -> Iterator["subprocess.Popen[byt
     ]
     inherited = {key: value for key, value in os.environ.items() if key != GIVEN and not key.startswith("PYTEST_")}
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", *options, str(folder / "test_probe.py")],
+        [sys.executable, "-c", AS_FROM_A_TERMINAL, "-q", *options, str(folder / "test_probe.py")],
         cwd=ROOT,
         env={**inherited, "WORKERS": str(workers)},
         stdout=subprocess.DEVNULL,

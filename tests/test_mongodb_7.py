@@ -16,7 +16,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests import mongodb_7
-from tests.chance import TRIES_ALL
+from tests.chance import takes_minutes
 from tests.faults.mongods import MONGOD, Mongod, ReplicaSet
 from tests.folders import short_folder
 from tests.free_ports import free_port
@@ -89,7 +89,7 @@ def test_queries_writes_change_streams_and_rollups_work_on_mongodb_7(mongodb_7_u
     assert re.search(r"^[0-9]{3} passed, ", printed, re.MULTILINE), printed[-1_000:]
 
 
-@pytest.mark.skipif(not TRIES_ALL, reason="wine needs minutes for five mongods; `.ci/run --all` runs it")
+@takes_minutes  # wine starts five mongods
 def test_cluster_of_mongodb_7_serves_survives_and_restores(mongodb_7_binary: Path) -> None:
     printed = passed("-k", "cluster", "tests/topologies/test_smoke.py", **{MONGOD: str(mongodb_7_binary)})
 

@@ -15,7 +15,7 @@ from stores.database import Document
 from tests.benchmarks.spans import PRICES
 
 IS_INSTALLED: Final = find_spec("chdb") is not None
-WITHOUT: Final = "ClickHouse is left out: install it with pip install -e '.[clickhouse]'"
+WITHOUT: Final = "ClickHouse is not installed: pip install -e '.[clickhouse]'"
 
 _TEXTS: Final = ("project_id", "id", "trace_id", "op_name", "status")
 _OPTIONAL_TEXTS: Final = ("parent_id", "thread_id", "turn_of", "kind", "model")

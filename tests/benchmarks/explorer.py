@@ -282,7 +282,7 @@ def large_trace(number: int) -> bytes:
 
 @asynccontextmanager
 async def _page() -> "AsyncIterator[Page]":
-    from playwright.async_api import async_playwright  # noqa: PLC0415 -- an extra
+    from playwright.async_api import async_playwright  # noqa: PLC0415 -- takes half a second
 
     binary = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     async with async_playwright() as playwright:

@@ -88,7 +88,7 @@ def test_questions_bytes_and_ingest_are_measured(own_mongodb_uri: str, tmp_path:
     assert to_many.a_second
 
 
-@pytest.mark.skipif(not clickhouse.IS_INSTALLED, reason="the test above is without ClickHouse")
+@pytest.mark.skipif(not clickhouse.IS_INSTALLED, reason=clickhouse.WITHOUT)
 def test_questions_are_measured_without_clickhouse(
     own_mongodb_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,14 +36,12 @@ async def chromium() -> "AsyncIterator[Browser]":
 
     Skip the tests if it is missing; fail them if LOOMQL_REQUIRE_BROWSER is 1.
     """
-    try:
-        from playwright.async_api import async_playwright  # noqa: PLC0415 - it may not be installed
-    except ImportError:
-        go_without("playwright is missing: pip install 'loomql[browser]'", REQUIRED)
+    from playwright.async_api import async_playwright  # noqa: PLC0415 -- takes half a second in each worker
+
     # The shell has no windows, so it opens a page in two thirds of the time.
     binary = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if binary is None:
-        go_without("neither chromium-headless-shell nor chromium is on the PATH", REQUIRED)
+        go_without("there is no Chromium: apt-get install chromium-headless-shell", REQUIRED)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
         yield browser

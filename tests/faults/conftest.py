@@ -41,4 +41,4 @@ def single() -> Iterator[tuple[Alone, Trial]]:
         with alone() as single:
             yield single
     except NoDiskError as error:
-        pytest.skip(f"a disk that can be filled cannot be mounted: {error}")
+        pytest.skip(f"no small disk can be mounted; run the tests as root\n{error}")

@@ -4,11 +4,11 @@ import pytest
 
 from tests.benchmarks import spans
 from tests.benchmarks.spans import SPANS
-from tests.chance import TRIES_ALL
+from tests.chance import takes_minutes
 from tests.topologies.queries import print_queries
 
 
-@pytest.mark.skipif(not TRIES_ALL, reason="the servers prepare the calls for minutes; `.ci/run --all` runs it")
+@takes_minutes  # the servers prepare the calls
 def test_queries_take_commands_of_the_shards(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -279,7 +279,7 @@ def test_socket_folder_writable_by_others_is_refused(data_dir: Path) -> None:
         where.rmdir()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user; run the tests as root")
 def test_folder_of_another_user_is_refused_and_unchanged(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o700)
     os.chown(data_dir, 12345, 12345)

@@ -206,10 +206,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount, unmount = shutil.which("mount"), shutil.which("umount")
     if mount is None or unmount is None or os.getuid() != 0:
-        pytest.skip("only root on Linux can mount a file system")
+        pytest.skip("no small disk can be mounted; run the tests as root")
     made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False)
     if made.returncode != 0:
-        pytest.skip("a disk that can be filled cannot be mounted")
+        pytest.skip("no small disk can be mounted; run the tests as root")
     yield folder
     subprocess.run([unmount, folder], check=True)
 
@@ -255,7 +255,7 @@ def test_refused_command_creates_no_file(tmp_path: Path) -> None:
     assert not log.exists()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user; run the tests as root")
 def test_audit_file_belongs_to_the_owner_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     os.chown(tmp_path / "log", 12345, 12345)
