@@ -191,13 +191,16 @@ class LateThread:
         self.waits, self._is_cancelled = threading.Event(), threading.Event()
 
     def wait(self, session: ClientSession) -> None:
-        """Pause until the transaction ends, a second after the cancellation at most, as the abort may wait for this."""
+        """Pause until the transaction ends, for 0.4 s after the cancellation at most, as the abort may wait for this.
+
+        After a second, another worker's search for abandoned transactions would end this one.
+        """
         if self.waits.is_set():
             return
         self.waits.set()
         self._is_cancelled.wait(TIMEOUT)
         for _ in range(20):
-            time.sleep(0.05 if session.in_transaction else 0)
+            time.sleep(0.02 if session.in_transaction else 0)
 
     async def cancel(self, database: Database, operation: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         """Run a transaction that acquires a lease, and cancel it when the thread waits."""
