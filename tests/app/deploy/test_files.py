@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -60,13 +59,6 @@ def test_image_runs_unprivileged_and_downloads_nothing_by_url() -> None:
     assert not re.search(r"https?://|curl|wget|ADD ", DOCKERFILE)
     names = {pair.partition("=")[0] for pair in shlex.split(" ".join(in_dockerfile("ENV")))}
     assert {name for name in names if name.startswith("LOOMQL_")} <= SETTINGS
-
-
-def test_image_has_all_optional_dependencies() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    [installed] = re.findall(r"pip install .*'\.\[(.*)\]'", DOCKERFILE)
-
-    assert set(installed.split(",")) == set(extras) - {"test", "clickhouse"}
 
 
 def test_image_command_starts_and_its_health_check_answers(
