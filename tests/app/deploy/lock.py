@@ -2,7 +2,7 @@
 
 `app/deploy/requirements.txt` has the packages of LoomQL with all optional dependencies of the image,
 `app/deploy/build-requirements.txt` those that build its wheel, and `app/deploy/sbom.json` describes the former as
-CycloneDX. Each package has the hashes of all its files. uv finds the versions, so pip need not agree with uv on how.
+CycloneDX, as the image has them. The requirements have the hashes of all files of a package.
 """
 
 import json
@@ -35,7 +35,10 @@ PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
 # The embedded MongoDB needs glibc 2.34.
 PLATFORMS: Final = ("x86_64-manylinux_2_34", "aarch64-manylinux_2_34", "aarch64-apple-darwin")
 
+[_IMAGE_PYTHON] = set(re.findall(r"^FROM python:([\d.]+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE))
 _LINUX: Final = {"sys_platform": "linux", "platform_system": "Linux"}
+IMAGE: Final = {**_LINUX, "python_version": _IMAGE_PYTHON, "python_full_version": f"{_IMAGE_PYTHON}.0"}
+"""The environment of the image, as markers see it."""
 _SYSTEMS: Final = (_LINUX, {"sys_platform": "darwin", "platform_system": "Darwin"})
 # A pin, its hashes, and what needs it.
 _ENTRY: Final = re.compile(r"^(?P<pin>\S+==.+?) \\\n(?:    --hash=.*\n)+(?P<needed_by>(?:    #.*\n)+)", re.MULTILINE)
@@ -51,7 +54,7 @@ class LockError(Exception):
 
 
 def dependencies(pyproject: Path) -> list[str]:
-    """Return the requirements of LoomQL with the extras of the image, without those of the extras on each other."""
+    """Return the requirements of LoomQL and of the extras of the image."""
     project = tomllib.loads(pyproject.read_text())["project"]
     deployed = [group for name, group in project["optional-dependencies"].items() if name not in NOT_DEPLOYED]
     return sorted({*project["dependencies"], *(each for group in deployed for each in group)})
@@ -75,9 +78,14 @@ def disagreements(pyproject: Path, folder: Path) -> Iterator[str]:
     yield from _disagreements(build_dependencies(pyproject), folder / BUILD_REQUIREMENTS)
 
 
-def on_linux(requirements: Path) -> dict[str, str]:
-    """Return the versions of the packages that this Python installs from a locked file on Linux, by name."""
-    return {pin.name: _version(pin) for pin, _ in locked(requirements) if _is_on(pin, _LINUX)}
+def versions(requirements: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Return the versions of the packages that pip installs from a locked file, by name.
+
+    Args:
+        requirements: the locked file.
+        environment: values of markers; this Python and machine have the others.
+    """
+    return {pin.name: _version(pin) for pin, _ in locked(requirements) if _is_on(pin, environment)}
 
 
 def _disagreements(texts: Sequence[str], file: Path) -> Iterator[str]:
@@ -86,16 +94,16 @@ def _disagreements(texts: Sequence[str], file: Path) -> Iterator[str]:
     for each, system in product(required, _SYSTEMS):
         if not _is_on(each, system):
             continue
-        versions = [_version(pin) for pin, _ in pins if _is_same(pin, each) and _is_on(pin, system)]
-        if not versions or not all(map(each.specifier.contains, versions)):
+        found = [_version(pin) for pin, _ in pins if _is_same(pin, each) and _is_on(pin, system)]
+        if not found or not all(map(each.specifier.contains, found)):
             yield f"{file.name} has no {each} for {system['platform_system']}; run {COMMAND}"
     for pin, needed_by in pins:
         if "loomql" in needed_by and not any(_is_same(pin, each) for each in required):
             yield f"{file.name} has {pin}, which pyproject.toml does not require; run {COMMAND}"
 
 
-def _is_on(requirement: Requirement, system: dict[str, str]) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate(system)
+def _is_on(requirement: Requirement, environment: dict[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(environment)
 
 
 def _is_same(one: Requirement, other: Requirement) -> bool:
@@ -160,10 +168,10 @@ class _Resolution:
         return _HEADER.format(purpose=purpose) + exported
 
     def sbom(self) -> str:
-        """Return the packages that Linux gets as a CycloneDX document, without what differs each time."""
+        """Return the packages of the image as a CycloneDX document, without the parts that differ each time."""
         document = json.loads(self._export("cyclonedx1.5"))
         del document["serialNumber"], document["metadata"]["timestamp"]
-        document["components"] = [each for each in document["components"] if _is_on_linux(each)]
+        document["components"] = [each for each in document["components"] if _is_in_image(each)]
         described = [document["metadata"]["component"], *document["components"]]
         references = {each["bom-ref"] for each in described}
         document["dependencies"] = [
@@ -190,9 +198,9 @@ class _Resolution:
         return done.stdout
 
 
-def _is_on_linux(component: dict[str, Any]) -> bool:
+def _is_in_image(component: dict[str, Any]) -> bool:
     markers = [each["value"] for each in component.get("properties", ()) if each["name"] == "uv:package:marker"]
-    return all(Marker(each).evaluate(_LINUX) for each in markers)
+    return all(Marker(each).evaluate(IMAGE) for each in markers)
 
 
 if __name__ == "__main__":
